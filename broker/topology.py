@@ -1,0 +1,123 @@
+"""The topology as data: what is declared on RabbitMQ, and what each role may touch.
+
+Requests wait in one queue per model group; replies and events go to queues that live and die with their process;
+usage events are durable; whatever expires or is rejected ends in `dead`.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import Literal
+
+REQUESTS = "penstock.requests"  # direct: key = queue
+REPLIES = "penstock.replies"  # direct: key = inbox
+EVENTS = "penstock.events"  # fanout: beats, cancels, verdicts
+USAGE = "penstock.usage"  # direct: key = queue
+DEAD = "penstock.dead"  # fanout
+
+USAGE_QUEUE = "usage"
+DEAD_QUEUE = "dead"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """An exchange to declare; all are durable."""
+
+    name: str
+    kind: Literal["direct", "fanout"]
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue to declare and bind to `exchange` by its own name. Bounds in bytes, `keep` in seconds."""
+
+    name: str
+    exchange: str
+    kind: Literal["classic", "quorum"]
+    max_bytes: int
+    dead_letters: bool = True
+    keep: int | None = None  # x-message-ttl
+    full: Literal["reject-publish", "drop-head"] = "reject-publish"
+
+    def arguments(self) -> dict[str, str | int]:
+        """The queue's AMQP arguments, valid on RabbitMQ 3.10 and 4.x alike."""
+        found: dict[str, str | int] = {
+            "x-queue-type": self.kind,
+            "x-max-length-bytes": self.max_bytes,
+            "x-overflow": self.full,
+        }
+        if self.dead_letters:
+            found["x-dead-letter-exchange"] = DEAD
+        if self.keep is not None:
+            found["x-message-ttl"] = self.keep * 1000
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """All that must exist before a process works."""
+
+    exchanges: tuple[Exchange, ...]
+    queues: tuple[Queue, ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """RabbitMQ permissions of a role: regular expressions for configure, write and read."""
+
+    configure: str
+    write: str
+    read: str
+
+
+ROLES = {
+    "api": Permissions(
+        configure=r"^inbox\..*$",
+        write=r"^(inbox\..*|penstock\.(requests|events|usage))$",
+        read=r"^(inbox\..*|penstock\.(replies|events))$",
+    ),
+    "worker": Permissions(
+        configure=r"^inbox\..*$",
+        write=r"^(inbox\..*|penstock\.(replies|events|usage))$",
+        read=r"^(inbox\..*|requests\..*|penstock\.events)$",
+    ),
+    "accounting": Permissions(
+        configure=r"^inbox\..*$",
+        write=r"^(inbox\..*|penstock\.events)$",
+        read=r"^(inbox\..*|usage|dead|penstock\.events)$",
+    ),
+    "setup": Permissions(
+        configure=r"^(penstock\.(requests|replies|events|usage|dead)|requests\..*|usage|dead)$",
+        write=r"^(requests\..*|usage|dead)$",
+        read=r"^(penstock\.(requests|usage|dead))$",
+    ),
+}
+"""`setup` declares the topology (`penstock admin topology`); the others then need to declare nothing but inboxes."""
+
+
+def requests_queue(group: str, klass: str = "interactive") -> str:
+    """The queue that a model group's requests wait in; at most 255 bytes, as AMQP wants."""
+    name = f"requests.{klass}.{group}"
+    if len(name.encode()) <= 255:
+        return name
+    return f"requests.{klass}.sha256-{hashlib.sha256(group.encode()).hexdigest()}"
+
+
+def topology(groups: tuple[str, ...], queue_bytes: int) -> Topology:
+    """The topology of a configuration with these model groups; `queue_bytes` bounds each request queue."""
+    return Topology(
+        exchanges=(
+            Exchange(REQUESTS, "direct"),
+            Exchange(REPLIES, "direct"),
+            Exchange(EVENTS, "fanout"),
+            Exchange(USAGE, "direct"),
+            Exchange(DEAD, "fanout"),
+        ),
+        queues=(
+            Queue(USAGE_QUEUE, USAGE, "quorum", max_bytes=2**30),
+            Queue(DEAD_QUEUE, DEAD, "quorum", max_bytes=2**28, dead_letters=False, keep=7 * 86400, full="drop-head"),
+            *(
+                Queue(requests_queue(group), REQUESTS, "classic", max_bytes=queue_bytes)
+                for group in sorted(set(groups))
+            ),
+        ),
+    )

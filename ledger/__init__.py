@@ -1,0 +1,1 @@
+"""What is kept: the Postgres pool, migrations, spend, prices. May import `schemas`."""

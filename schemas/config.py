@@ -1,0 +1,90 @@
+"""The configuration as the rooms see it: deployments and settings, already resolved and checked.
+
+`penstock.configuration` reads it from LiteLLM's YAML; nothing else knows the file's form.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+
+
+class Value(BaseModel):
+    """A frozen value."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class PriceOverride(Value):
+    """US dollars per token from the configuration; None leaves the price list's."""
+
+    input: Decimal | None = None
+    output: Decimal | None = None
+    cache_read: Decimal | None = None
+    cache_write: Decimal | None = None
+    reasoning: Decimal | None = None
+    request: Decimal | None = None  # input_cost_per_request
+    audio_in: Decimal | None = None
+    audio_out: Decimal | None = None
+
+
+class Deployment(Value):
+    """One way to serve a model group: a provider, a model there, credentials, limits."""
+
+    id: str
+    group: str  # the public name, LiteLLM's `model_name`; may hold `*`
+    provider: str  # a name in `workers/providers`
+    model: str  # what the provider calls it; the group's captured segments fill its `*`
+    api_base: str | None = None
+    api_key: SecretStr | None = None
+    api_version: str | None = None
+    organization: str | None = None
+    headers: Mapping[str, str] = Field(default_factory=dict, repr=False)  # sent with every call; may hold secrets
+    body: Mapping[str, Any] = Field(default_factory=dict)  # parameters for requests that do not set them
+    extra_body: Mapping[str, Any] = Field(default_factory=dict)  # merged into every request's body
+    timeout: float | None = None  # seconds, for the whole answer
+    stream_timeout: float | None = None  # seconds, to a stream's first byte
+    slots: int = 256  # concurrent calls per process: `max_parallel_requests`
+    drop_params: bool = False  # drop what the provider does not support rather than refuse it
+    mock_response: str | None = None
+    client_may_set: frozenset[str] = frozenset()  # `configurable_clientside_auth_params`
+    price: PriceOverride = PriceOverride()
+    price_model: str | None = None  # `base_model`: the name to look the price up by
+    mode: str | None = None  # `model_info.mode`: chat, completion, embedding …
+    info: Mapping[str, Any] = Field(default_factory=dict)  # the rest of `model_info`, shown by /model/info
+
+
+class Settings(Value):
+    """Everything that is not a deployment. Times in seconds, sizes in bytes."""
+
+    master_key: SecretStr | None = None
+    salt_key: SecretStr | None = None  # seals what must not be readable in a message
+    database_url: SecretStr | None = None
+    amqp_url: SecretStr | None = None
+    host: str = "127.0.0.1"
+    port: int = 4000
+    cors_origins: tuple[str, ...] = ()
+    max_request_bytes: int = 15 * 2**20  # below RabbitMQ 4's 16 MiB
+    max_answer_bytes: int = 64 * 2**20
+    request_timeout: float = 6000.0
+    stream_gap: float = 600.0  # longest silence between two chunks
+    stream_comment_after: float = 15.0  # a waiting stream gets its 200 and SSE comments from then on
+    stream_window: float = 0.008  # chunks that come closer together share a message
+    slow_reader_bytes: int = 4 * 2**20  # unread by one client before its stream is ended
+    pool_wait: float = 0.0  # how long a request waits for a pool that has no worker
+    disconnect_grace: float = 2.0  # between a client's disconnect and the upstream's cancellation
+    drain: float = 30.0  # in-flight calls may take this long after SIGTERM
+    beat_every: float = 1.0
+    queue_bytes: int = 128 * 2**20  # bound of each request queue
+    state_dir: str = ".penstock"  # master key, embedded Postgres, spool
+
+
+class Config(Value):
+    """The whole configuration of one process."""
+
+    deployments: tuple[Deployment, ...] = ()
+    aliases: Mapping[str, str] = Field(default_factory=dict)  # `model_group_alias`: public name -> group
+    hidden_aliases: frozenset[str] = frozenset()
+    settings: Settings = Settings()
+    warnings: tuple[str, ...] = ()  # what the file asks for and we do not do yet, one line each
