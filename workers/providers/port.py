@@ -1,4 +1,4 @@
-"""The `Adapter` port: what a provider's file must say. Pure: bytes in, bytes out; no IO, no clock, no state but a stream.
+"""The `Adapter` port: what a provider's file must say. Pure: bytes in, bytes out; no IO, no clock.
 
 A provider is one module in this folder with a class `Adapter`, or one row in `catalog.yaml` for those that speak
 OpenAI's dialect. `workers.execute` drives it; `workers.transport` does the calling.
