@@ -125,3 +125,10 @@ class Refused(Exception):
     def __init__(self, kind: Kind, message: str, *, param: str | None = None, retry_after: float = 0) -> None:
         super().__init__(message)
         self.failure = Failure(kind, message, param, retry_after=retry_after)
+
+    @classmethod
+    def carrying(cls, failure: Failure) -> "Refused":
+        """The exception for a failure that is already described."""
+        refused = cls(failure.kind, failure.message)
+        refused.failure = failure
+        return refused

@@ -1,0 +1,151 @@
+"""From a client's body to what goes on the queue: parsed once, checked where we must, otherwise passed on untouched.
+
+The top level is decoded to raw JSON values, so that what we do not understand reaches the provider byte for byte.
+Control fields (LiteLLM's names) are consumed here and never forwarded.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import msgspec
+
+from schemas.envelope import Endpoint
+from schemas.failures import Kind, Refused
+
+Fields = dict[str, msgspec.Raw]
+
+CONTROL = frozenset(
+    {
+        "additional_drop_params",
+        "allowed_openai_params",
+        "cache",
+        "caching",
+        "content_policy_fallbacks",
+        "context_window_fallbacks",
+        "default_fallbacks",
+        "disable_fallbacks",
+        "drop_params",
+        "enable_cache_control",
+        "fallbacks",
+        "guardrails",
+        "litellm_call_id",
+        "litellm_metadata",
+        "litellm_session_id",
+        "litellm_trace_id",
+        "max_fallbacks",
+        "max_retries",
+        "mock_response",
+        "mock_testing_fallbacks",
+        "mock_timeout",
+        "no-log",
+        "num_retries",
+        "priority",
+        "prompt_id",
+        "prompt_variables",
+        "request_timeout",
+        "retry_policy",
+        "stream_timeout",
+        "tags",
+        "timeout",
+    }
+)
+"""Consumed, never forwarded. `metadata` is one of them unless the client asks OpenAI to store it (`store: true`)."""
+
+CREDENTIALS = frozenset({"api_base", "api_key", "api_version", "base_url", "extra_headers", "organization"})
+"""Refused unless the deployment lets the client set them."""
+
+_REQUIRED = {Endpoint.CHAT: "messages", Endpoint.COMPLETIONS: "prompt", Endpoint.EMBEDDINGS: "input"}
+_DECODER = msgspec.json.Decoder(Fields)
+_ENCODER = msgspec.json.Encoder()
+
+
+class Intake(NamedTuple):
+    """A checked body. `controls` and `credentials` are decoded and taken out of `body`."""
+
+    model: str
+    stream: bool
+    include_usage: bool
+    user: str
+    body: bytes
+    controls: Mapping[str, Any]
+    credentials: Mapping[str, Any]
+
+
+def take_in(endpoint: Endpoint, data: bytes, path_model: str | None = None) -> Intake:
+    """Check a body. Raises `Refused(INVALID_REQUEST)` naming the parameter; `path_model` comes from the URL."""
+    fields = _decode(data)
+    if path_model is not None:
+        fields.setdefault("model", msgspec.Raw(_ENCODER.encode(path_model)))
+    model = _value(fields, "model", str)
+    if not model:
+        raise Refused(Kind.INVALID_REQUEST, "you must provide a model parameter", param="model")
+    _check_input(endpoint, fields)
+    stream = bool(_value(fields, "stream", bool)) and endpoint is not Endpoint.EMBEDDINGS
+    options = _value(fields, "stream_options", dict) or {}
+    controls, credentials, changed = _take_controls(fields)
+    return Intake(
+        model=model,
+        stream=stream,
+        include_usage=options.get("include_usage") is True,
+        user=_user(fields),
+        body=_ENCODER.encode(fields) if changed or path_model is not None else data,
+        controls=controls,
+        credentials=credentials,
+    )
+
+
+def _decode(data: bytes) -> Fields:
+    try:
+        data.decode()  # msgspec's raw values are not checked for UTF-8
+        return _DECODER.decode(data)
+    except msgspec.ValidationError:
+        raise Refused(Kind.INVALID_REQUEST, "The request body must be a JSON object.") from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(Kind.INVALID_REQUEST, f"The request body is not valid JSON: {_reason(error)}.") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return f"invalid UTF-8 at byte {error.start}"
+    if isinstance(error, RecursionError):
+        return "nested too deeply"
+    return str(error).removeprefix("JSON is malformed: ").rstrip(".").lower()
+
+
+def _value(fields: Fields, name: str, kind: type[Any]) -> Any:
+    raw = fields.get(name)
+    if raw is None:
+        return None
+    value = msgspec.json.decode(raw)
+    if value is not None and type(value) is not kind:
+        wanted = {str: "a string", bool: "a boolean", dict: "an object"}[kind]
+        raise Refused(Kind.INVALID_REQUEST, f"Invalid type for '{name}': expected {wanted}.", param=name)
+    return value
+
+
+def _check_input(endpoint: Endpoint, fields: Fields) -> None:
+    name = _REQUIRED[endpoint]
+    raw = bytes(fields.get(name, b""))
+    if not raw or raw == b"null":
+        raise Refused(Kind.INVALID_REQUEST, f"Missing required parameter: '{name}'.", param=name)
+    if endpoint is Endpoint.CHAT and raw[:1] != b"[":
+        raise Refused(Kind.INVALID_REQUEST, "Invalid type for 'messages': expected an array.", param=name)
+    if endpoint is Endpoint.CHAT and raw[1:].lstrip()[:1] == b"]":
+        raise Refused(Kind.INVALID_REQUEST, "Invalid 'messages': expected at least one message.", param=name)
+
+
+def _user(fields: Fields) -> str:
+    raw = fields.get("user")
+    value = msgspec.json.decode(raw) if raw is not None else None
+    return value if isinstance(value, str) else ""
+
+
+def _take_controls(fields: Fields) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    names = fields.keys()
+    ours = names & CONTROL
+    theirs = names & CREDENTIALS
+    if "metadata" in names and bytes(fields.get("store", b"")) != b"true":
+        ours = ours | {"metadata"}
+    controls = {name: msgspec.json.decode(fields.pop(name)) for name in ours}
+    credentials = {name: msgspec.json.decode(fields.pop(name)) for name in theirs}
+    return controls, credentials, bool(ours or theirs)

@@ -1,0 +1,82 @@
+"""What a request says about itself beside its body: how long it may take, who it is for, what it is tagged with."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from api.intake import Intake
+from schemas.failures import Kind, Refused
+from schemas.usage import Caller
+
+_TIMEOUTS = {
+    b"x-penstock-timeout": "x-penstock-timeout",
+    b"x-stainless-read-timeout": "",  # set by the SDKs themselves: an odd value there is not the user's mistake
+    b"x-litellm-timeout": "x-litellm-timeout",
+}
+_LONGEST_METADATA = 8192  # characters of one value that the ledger keeps
+
+
+def deadline_of(intake: Intake, headers: Iterable[tuple[bytes, bytes]], received: float, default: float) -> float:
+    """Seconds since the epoch: the smallest of the timeouts present. Raises `Refused(INVALID_REQUEST)`."""
+    seconds = default
+    for name, value in headers:
+        if name in _TIMEOUTS:
+            seconds = min(seconds, _seconds(value.decode("latin-1"), _TIMEOUTS[name], default))
+        elif name == b"x-litellm-stream-timeout" and intake.stream:
+            seconds = min(seconds, _seconds(value.decode("latin-1"), "x-litellm-stream-timeout", default))
+    for field in ("timeout", "request_timeout", "stream_timeout"):
+        value = intake.controls.get(field)
+        if value is not None and (field != "stream_timeout" or intake.stream):
+            seconds = min(seconds, _seconds(value, field, default))
+    return received + seconds
+
+
+def caller_of(key: Caller, intake: Intake, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+    """The key's caller, with the end user and the tags that this request names."""
+    tags = [*_tags(intake.controls.get("tags")), *_tags(_own_metadata(intake.controls).get("tags"))]
+    end_user = intake.user
+    for name, value in headers:
+        if name == b"x-litellm-tags":
+            tags += [tag.strip() for tag in value.decode("latin-1").split(",") if tag.strip()]
+        elif name in (b"x-litellm-end-user-id", b"x-litellm-customer-id"):
+            end_user = value.decode("latin-1")
+    if not tags and not end_user:
+        return key
+    return msgspec.structs.replace(key, end_user=end_user, tags=tuple(dict.fromkeys(tags)))
+
+
+def metadata_of(controls: Mapping[str, Any]) -> dict[str, str]:
+    """The request's own metadata, as text values for the ledger and the traces."""
+    found = _own_metadata(controls)
+    return {str(name): _text(value)[:_LONGEST_METADATA] for name, value in found.items() if name != "tags"}
+
+
+def _own_metadata(controls: Mapping[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for field in ("metadata", "litellm_metadata"):
+        value = controls.get(field)
+        if isinstance(value, dict):
+            found |= value
+    return found
+
+
+def _seconds(value: Any, name: str, default: float) -> float:
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if math.isfinite(seconds) and seconds > 0:
+        return seconds
+    if not name:
+        return default
+    raise Refused(Kind.INVALID_REQUEST, f"'{name}' must be a positive number of seconds.", param=name)
+
+
+def _tags(value: Any) -> list[str]:
+    return [str(tag) for tag in value] if isinstance(value, list) else []
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()

@@ -1,0 +1,84 @@
+"""Events to every process over the fanout exchange, and the beat by which each says that it is alive."""
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from broker.port import Address, Bus, Inbox, Message
+from broker.topology import EVENTS
+from schemas.envelope import Beat, Event, RollCall, Serving, pack, unpack_event
+
+
+class Events:
+    """One process's ear and voice on the events exchange."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self._listeners: list[Callable[[Event], None]] = []
+        self._inbox: Inbox | None = None
+
+    def listen(self, listener: Callable[[Event], None]) -> None:
+        """Have `listener` called with every event, our own included."""
+        self._listeners.append(listener)
+
+    def tell(self, event: Event) -> None:
+        """Send to every process. An event is news, not a promise: it is lost when the bus is down."""
+        self._bus.send(Address(EVENTS, ""), Message(pack(event)))
+
+    async def open(self) -> None:
+        """Start listening."""
+        self._inbox = await self._bus.inbox(EVENTS, self._heard, lambda: None)
+
+    async def close(self) -> None:
+        """Stop listening."""
+        if self._inbox is not None:
+            await self._inbox.close()
+
+    def _heard(self, body: bytes, _correlation: str) -> None:
+        event = unpack_event(body)
+        for listener in self._listeners:
+            listener(event)
+
+
+class Pulse:
+    """Beats for one process: at once when asked or when something changed, else every `every` seconds."""
+
+    def __init__(
+        self, events: Events, process: str, role: str, every: float, serving: Callable[[], tuple[Serving, ...]]
+    ) -> None:
+        self._events = events
+        self._process = process
+        self._role = role
+        self._every = every
+        self._serving = serving
+        self._task: asyncio.Task[None] | None = None
+        events.listen(self._answer)
+
+    def start(self) -> None:
+        """Begin to beat."""
+        self._task = asyncio.create_task(self._run(), name="pulse")
+
+    async def stop(self) -> None:
+        """The last beat, which says that we leave."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+            self._task = None
+            self.beat(leaving=True)
+
+    def beat(self, *, leaving: bool = False) -> None:
+        """Beat now."""
+        serving = () if leaving else self._serving()
+        self._events.tell(
+            Beat(process=self._process, role=self._role, every=self._every, serving=serving, leaving=leaving)
+        )
+
+    def _answer(self, event: Event) -> None:
+        if isinstance(event, RollCall) and self._task is not None:
+            self.beat()
+
+    async def _run(self) -> None:
+        while True:
+            self.beat()
+            await asyncio.sleep(self._every)

@@ -1,0 +1,70 @@
+"""One attempt at an upstream call: who it is, what is known so far, and the event that tells the ledger."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from schemas.config import Deployment
+from schemas.envelope import Request, Started
+from schemas.failures import Failure, Kind
+from schemas.usage import Status, Usage, UsageEvent
+
+
+@dataclass(slots=True)
+class Attempt:
+    """The facts of one attempt, filled in while it runs. Times are microseconds since the epoch."""
+
+    request: Request
+    deployment: Deployment
+    model: str  # as the provider calls it
+    worker: str
+    started: int
+    id: str = field(default_factory=lambda: secrets.token_hex(16))
+    first_byte: int = 0
+    http_status: int = 0
+    usage: Usage = field(default_factory=Usage)
+    failure: Failure | None = None
+
+    def announcement(self, *, ask: bool) -> Started:
+        """The frame that goes out before the call is made."""
+        return Started(
+            attempt=self.id,
+            worker=self.worker,
+            deployment=self.deployment.id,
+            provider=self.deployment.provider,
+            model=self.model,
+            at=self.started,
+            ask=ask,
+        )
+
+    def event(self, ended: int, price: Callable[[Deployment, str, Usage], Decimal | None]) -> UsageEvent:
+        """The attempt as the ledger will have it."""
+        request = self.request
+        return UsageEvent(
+            attempt=self.id,
+            request=request.id,
+            started=self.started,
+            ended=ended,
+            first_byte=self.first_byte,
+            status=_status(self.failure),
+            http_status=self.http_status,
+            failure=self.failure.kind.value if self.failure else "",
+            endpoint=request.endpoint.value,
+            stream=request.stream,
+            group=request.group,
+            model=self.model,
+            provider=self.deployment.provider,
+            deployment=self.deployment.id,
+            worker=self.worker,
+            caller=request.caller,
+            usage=self.usage,
+            cost=price(self.deployment, self.model, self.usage),
+            metadata=request.metadata,
+        )
+
+
+def _status(failure: Failure | None) -> Status:
+    if failure is None:
+        return Status.SUCCESS
+    return Status.CANCELLED if failure.kind is Kind.CANCELLED else Status.FAILURE

@@ -1,0 +1,220 @@
+"""The life of one request in a worker, from delivery to acknowledgement.
+
+take -> translate -> announce -> call -> relay -> record -> acknowledge. Every way out passes `_settle`: an announced
+attempt is told to the ledger, confirmed, before the request is acknowledged.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from broker.outbox import Outbox
+from broker.port import Bus, Delivery
+from schemas.config import Deployment, Settings
+from schemas.envelope import Request
+from schemas.failures import Failure, Kind, Refused
+from schemas.usage import Usage
+from workers.attempt import Attempt
+from workers.estimate import estimate_prompt
+from workers.providers.demo import mock_script
+from workers.providers.port import Adapter, Call, Script, Translation
+from workers.relay import Relay
+from workers.transport import Response, Transport
+
+_LOG = logging.getLogger("penstock.worker")
+_VERDICT_WAIT = 5.0  # seconds to wait for an asker's word before a second attempt; an asker answers at once or is gone
+_STALE = 1.0  # seconds on the way after which an asker may have given up
+_ERROR_BYTES = 2**20  # of an error's body; more says nothing more
+_MAYBE_BILLED = frozenset(
+    {
+        Kind.CANCELLED,
+        Kind.DRAINING,
+        Kind.PROVIDER_TIMEOUT,
+        Kind.PROVIDER_BROKE_OFF,
+        Kind.PROVIDER_GARBLED,
+        Kind.ANSWER_TOO_LARGE,
+    }
+)
+"""Failures after which the provider may still charge: usage is estimated when it did not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What a worker works with; one per process."""
+
+    worker: str
+    bus: Bus
+    outbox: Outbox
+    transport: Transport
+    settings: Settings
+    price: Callable[[Deployment, str, Usage], Decimal | None]
+    upstream_model: Callable[[Deployment, str], str]
+    unseal: Callable[[str], Mapping[str, Any]]
+    now: Callable[[], float] = time.time
+    verdicts: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Job:
+    """One delivery in our hands."""
+
+    delivery: Delivery
+    request: Request
+    body: bytes
+    deployment: Deployment
+    adapter: Adapter
+    relay: Relay
+    attempt: Attempt | None = None
+    translation: Translation | None = None
+    stopped: Failure | None = None
+    task: asyncio.Task[None] | None = None
+
+    def stop(self, kind: Kind, why: str) -> None:
+        """End the call from outside: the asker is gone (CANCELLED) or we are (DRAINING). Later calls change nothing."""
+        if self.stopped is None and self.task is not None:
+            self.stopped = Failure(kind, why)
+            self.task.cancel()
+
+
+async def execute(job: Job, bench: Bench) -> None:
+    """Run the job to its end. Raises nothing; cancelled only through `Job.stop`."""
+    try:
+        await _attempt(job, bench)
+        failure = None
+    except Refused as refused:
+        failure = refused.failure
+    except asyncio.CancelledError:
+        failure = job.stopped or Failure(Kind.DRAINING, "The worker was stopped.")
+    except Exception:  # noqa: BLE001 (the one place where a bug must not cost the asker its answer, or us the row)
+        _LOG.exception("request %s failed in the worker itself", job.request.id)
+        failure = Failure(Kind.INTERNAL, "The worker could not process the request.")
+    job.stopped = job.stopped or Failure(Kind.CANCELLED, "The request has already ended.")  # too late to stop it now
+    await _settle(job, bench, failure)
+
+
+async def _attempt(job: Job, bench: Bench) -> None:
+    request = job.request
+    if bench.now() >= request.deadline:
+        raise Refused(Kind.DEADLINE, "The request's deadline passed while it was queued.")
+    call = _translate(job, bench)
+    job.attempt = Attempt(
+        request=request,
+        deployment=job.deployment,
+        model=bench.upstream_model(job.deployment, request.model),
+        worker=bench.worker,
+        started=int(bench.now() * 1e6),
+    )
+    ask = job.delivery.redelivered or bench.now() - request.received > _STALE
+    job.relay.started(job.attempt.announcement(ask=ask))
+    if ask:
+        await _permission(job, job.attempt, bench)
+    async with _time_limit(job, bench) as limit:
+        response = await bench.transport.open(call)
+        try:
+            await _answer(job, job.attempt, response, bench, limit)
+        finally:
+            response.close()
+
+
+def _translate(job: Job, bench: Bench) -> Call | Script:
+    mock = job.request.mock_response or job.deployment.mock_response
+    if mock is not None:
+        return mock_script(job.request, job.body, mock)
+    credentials = bench.unseal(job.request.credentials) if job.request.credentials else {}
+    return job.adapter.call(job.request, job.body, credentials)
+
+
+async def _permission(job: Job, attempt: Attempt, bench: Bench) -> None:
+    """One that was redelivered may be answered already, one that is old may be unwanted: the asker alone knows."""
+    verdict = bench.verdicts[attempt.id] = asyncio.get_running_loop().create_future()
+    try:
+        async with asyncio.timeout(_VERDICT_WAIT):
+            go = await verdict
+    except TimeoutError:
+        go = False
+    finally:
+        del bench.verdicts[attempt.id]
+    if not go:
+        job.attempt = None  # announced, but never begun
+        raise Refused(Kind.CANCELLED, "Nobody waits for this request any more.")
+
+
+@asynccontextmanager
+async def _time_limit(job: Job, bench: Bench) -> AsyncIterator[asyncio.Timeout]:
+    request, deployment = job.request, job.deployment
+    own = (deployment.stream_timeout or deployment.timeout) if request.stream else deployment.timeout
+    seconds = request.deadline - bench.now()
+    if own is not None:
+        seconds = min(seconds, own)
+    try:
+        async with asyncio.timeout(seconds) as limit:
+            yield limit
+    except TimeoutError:
+        silent = "went silent in the middle of its answer" if job.relay.opened else "did not answer in time"
+        raise Refused(Kind.PROVIDER_TIMEOUT, f"The provider {silent}.") from None
+
+
+async def _answer(job: Job, attempt: Attempt, response: Response, bench: Bench, limit: asyncio.Timeout) -> None:
+    attempt.http_status = response.status
+    if not 200 <= response.status < 300:
+        raise Refused.carrying(
+            job.adapter.failure(response.status, response.headers, await response.read(_ERROR_BYTES))
+        )
+    if job.request.stream:
+        job.translation = job.adapter.stream(job.request, job.body)
+        await _stream(job, attempt, response, job.translation, bench, limit)
+        return
+    body = await response.read(bench.settings.max_answer_bytes)
+    attempt.first_byte = int(bench.now() * 1e6)
+    answered = job.adapter.answer(job.request, response.headers, body)
+    attempt.usage = answered.usage
+    await job.relay.answer(response.status, answered.headers, answered.usage, answered.body)
+
+
+async def _stream(
+    job: Job, attempt: Attempt, response: Response, translation: Translation, bench: Bench, limit: asyncio.Timeout
+) -> None:
+    relay, gap, clock = job.relay, job.request.gap, asyncio.get_running_loop().time
+    async for data in response.chunks():
+        events = translation.feed(data)
+        if not events:
+            continue
+        if relay.opened:
+            await relay.push(events)
+        else:
+            attempt.first_byte = int(bench.now() * 1e6)
+            relay.open(response.headers, events)
+        limit.reschedule(clock() + gap)  # the deadline was for the first byte; from here on silence is what is bounded
+    last = translation.end()
+    attempt.usage = translation.usage
+    if not relay.opened:
+        relay.open(response.headers, b"")
+    relay.end(last, attempt.usage)
+
+
+async def _settle(job: Job, bench: Bench, failure: Failure | None) -> None:
+    if failure is not None:
+        job.relay.fail(failure)
+    attempt = job.attempt
+    if attempt is not None:
+        if failure is not None:
+            attempt.failure = failure
+            attempt.usage = _used(job, attempt, failure)
+        await bench.outbox.report(attempt.event(int(bench.now() * 1e6), bench.price))
+    if failure is not None and failure.kind is Kind.DRAINING and not job.relay.opened:
+        job.delivery.requeue()  # nothing of it has reached the asker: another worker may begin anew
+    else:
+        job.delivery.ack()
+
+
+def _used(job: Job, attempt: Attempt, failure: Failure) -> Usage:
+    if job.translation is not None:
+        return job.translation.usage
+    if attempt.usage.total or failure.kind not in _MAYBE_BILLED:
+        return attempt.usage
+    return Usage(prompt=estimate_prompt(job.body), estimated=True)

@@ -1,0 +1,103 @@
+"""Frames on their way to the asker: numbered, and those of a stream that come close together in one message."""
+
+import asyncio
+from collections.abc import Mapping
+
+from broker.port import Address, Bus, Message
+from broker.topology import REPLIES
+from schemas.envelope import Answer, Chunk, Ended, Failed, Frame, Opened, Request, Started, pack
+from schemas.failures import Failure
+from schemas.usage import Usage
+
+_PART = 2**20  # bytes of a long answer per message; RabbitMQ 4 takes 16 MiB
+
+
+class Relay:
+    """The way back to the asker for one attempt. Its frames arrive in order; `opened` once bytes have left."""
+
+    def __init__(self, bus: Bus, request: Request, window: float) -> None:
+        self._bus = bus
+        self._to = Address(REPLIES, request.reply_to)
+        self._request = request.id
+        self._window = window
+        self._loop = asyncio.get_running_loop()
+        self._waiting: list[bytes] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._last = 0.0
+        self._n = 0
+        self.attempt = ""
+        self.opened = False
+
+    def started(self, frame: Started) -> None:
+        """Announce the attempt that the following frames belong to."""
+        self.attempt = frame.attempt
+        self._send(frame)
+
+    async def answer(self, status: int, headers: Mapping[str, str], usage: Usage, body: bytes) -> None:
+        """The whole answer; a long one in parts, no faster than the bus takes them."""
+        self.opened = True
+        if len(body) <= _PART:
+            frame = Answer(attempt=self.attempt, status=status, headers=dict(headers), usage=usage)
+            self._send(frame, body)
+            return
+        self._send(Answer(attempt=self.attempt, status=status, headers=dict(headers), more=True), body[:_PART])
+        at = _PART
+        while len(body) - at > _PART:
+            self._chunk(body[at : at + _PART])
+            at += _PART
+            await self._bus.flushed()
+        self._ended(body[at:], usage)
+
+    def open(self, headers: Mapping[str, str], data: bytes) -> None:
+        """A stream's first bytes: they wait for nothing."""
+        self.opened = True
+        self._last = self._loop.time()
+        self._send(Opened(attempt=self.attempt, headers=dict(headers)), data)
+
+    async def push(self, data: bytes) -> None:
+        """More of the stream: at once if the last message is a window ago, else together with what follows."""
+        self._waiting.append(data)
+        if self._timer is None:
+            due = self._last + self._window
+            if self._loop.time() >= due:
+                self._flush()
+                await self._bus.flushed()
+            else:
+                self._timer = self._loop.call_at(due, self._flush)
+
+    def end(self, data: bytes, usage: Usage) -> None:
+        """The stream's last bytes, with all that still waited."""
+        self._stop_timer()
+        rest = b"".join((*self._waiting, data))
+        self._waiting.clear()
+        self._ended(rest, usage)
+
+    def fail(self, failure: Failure) -> None:
+        """The attempt's end without (the rest of) an answer; what was already translated goes first."""
+        self._stop_timer()
+        if self._waiting:
+            self._flush()
+        self._send(Failed(failure=failure, attempt=self.attempt))
+
+    def _flush(self) -> None:
+        self._timer = None
+        self._last = self._loop.time()
+        data = b"".join(self._waiting)
+        self._waiting.clear()
+        self._chunk(data)
+
+    def _chunk(self, data: bytes) -> None:
+        self._n += 1
+        self._send(Chunk(attempt=self.attempt, n=self._n), data)
+
+    def _ended(self, data: bytes, usage: Usage) -> None:
+        self._n += 1
+        self._send(Ended(attempt=self.attempt, n=self._n, usage=usage), data)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _send(self, frame: Frame, body: bytes = b"") -> None:
+        self._bus.send(self._to, Message(pack(frame, body), correlation=self._request))
