@@ -1,0 +1,5 @@
+"""`python -m penstock`."""
+
+from penstock.command import main
+
+main()

@@ -1,0 +1,210 @@
+"""The assembly: builds the objects of each role from the configuration, starts them in order, stops them in reverse.
+
+ledger -> bus -> accounting -> worker pools -> API
+"""
+
+import logging
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from fastapi import Request
+
+from api import app, health, models, spend
+from api.announced import AnnouncedAttempts
+from api.asker import Asker, Line
+from api.authenticate import Gatekeeper
+from api.inference import Desk
+from api.roster import Roster
+from broker.events import Events
+from broker.memory import MemoryBus
+from broker.outbox import Outbox
+from broker.port import Bus
+from broker.rabbitmq import RabbitBus
+from broker.seal import Seal
+from broker.topology import topology
+from ledger.embedded import EmbeddedPostgres
+from ledger.migrate import behind, migrate
+from ledger.pool import Pool, open_pool, reachable
+from ledger.prices import PriceBook
+from penstock.serving import HttpServer
+from penstock.version import VERSION
+from schemas.catalog import Catalog, upstream_model
+from schemas.config import Config, Deployment
+from schemas.usage import Caller, Usage
+from workers.accounting import Accounting
+from workers.execute import Bench
+from workers.pool import Pools
+from workers.providers.registry import adapter
+from workers.transport import Transport
+
+_LOG = logging.getLogger("penstock")
+_LAST_EVENTS = 10.0  # seconds that the bus has at shutdown to confirm what is still held; then it is spooled
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """What one process does. `providers` narrows a worker to some of them; empty means all."""
+
+    api: bool = False
+    worker: bool = False
+    accounting: bool = False
+    providers: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class House:
+    """A running process: what it is made of, for the command to talk about."""
+
+    config: Config
+    name: str
+    bus: Bus
+    events: Events
+    outbox: Outbox
+    prices: PriceBook
+    pool: Pool | None = None
+    accounting: Accounting | None = None
+    pools: Pools | None = None
+    server: HttpServer | None = None
+
+
+@asynccontextmanager
+async def assembled(config: Config, roles: Roles) -> AsyncIterator[House]:
+    """The process with these roles, ready inside the block, drained and gone behind it."""
+    async with AsyncExitStack() as stack:
+        pool = await _ledger(config, stack) if roles.api or roles.accounting else None
+        house = await _bus(config, stack)
+        house.pool = pool
+        if roles.accounting:
+            await _accounting(house, stack)
+        if roles.worker:
+            await _worker(house, roles, stack)
+        if roles.api:
+            await _api(house, roles, stack)
+        yield house
+
+
+async def _ledger(config: Config, stack: AsyncExitStack) -> Pool:
+    if config.settings.database_url is not None:
+        url = config.settings.database_url.get_secret_value()
+    else:
+        url = await stack.enter_async_context(EmbeddedPostgres(Path(config.settings.state_dir)))
+    await migrate(url)
+    pool = await open_pool(url)
+    stack.push_async_callback(pool.close)
+    return pool
+
+
+async def _bus(config: Config, stack: AsyncExitStack) -> House:
+    settings = config.settings
+    groups = tuple(deployment.group for deployment in config.deployments)
+    plan = topology(groups, settings.queue_bytes)
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    bus: Bus
+    if settings.amqp_url is None:
+        bus = MemoryBus(plan)
+    else:
+        bus = RabbitBus(settings.amqp_url.get_secret_value(), plan, name=name)
+    await bus.open()
+    stack.push_async_callback(bus.close)
+    outbox = Outbox(bus, Path(settings.state_dir) / "spool")
+    stack.push_async_callback(_empty_outbox, outbox)
+    events = Events(bus)
+    await events.open()
+    stack.push_async_callback(events.close)
+    return House(config, name, bus, events, outbox, PriceBook(config.deployments))
+
+
+async def _empty_outbox(outbox: Outbox) -> None:
+    if not await outbox.drained(_LAST_EVENTS):
+        _LOG.warning("%d usage events wait in the spool for the next start", outbox.spill())
+
+
+async def _accounting(house: House, stack: AsyncExitStack) -> None:
+    assert house.pool is not None
+    house.accounting = Accounting(house.bus, house.pool)
+    await house.accounting.start()
+    stack.push_async_callback(house.accounting.stop)
+
+
+async def _worker(house: House, roles: Roles, stack: AsyncExitStack) -> None:
+    config = house.config
+    transport = Transport()
+    stack.push_async_callback(transport.close)
+    seal = _seal(config)
+    bench = Bench(
+        worker=house.name,
+        bus=house.bus,
+        outbox=house.outbox,
+        transport=transport,
+        settings=config.settings,
+        price=house.prices.cost,
+        upstream_model=upstream_model,
+        unseal=seal.open if seal is not None else _no_seal,
+    )
+    served = tuple(d for d in config.deployments if not roles.providers or d.provider in roles.providers)
+    house.pools = Pools(served, bench, house.events, adapter)
+    await house.pools.start()
+    stack.push_async_callback(house.pools.drain, config.settings.drain)
+
+
+async def _api(house: House, roles: Roles, stack: AsyncExitStack) -> None:
+    config, pool = house.config, house.pool
+    assert pool is not None
+    settings = config.settings
+    attempts = AnnouncedAttempts(house.outbox, _lost_price(house), time.time)
+    roster = Roster()
+    asker = Asker(Line(house.bus, house.events, roster, attempts), settings)
+    await asker.open()
+    stack.push_async_callback(asker.close)
+    gatekeeper = Gatekeeper(settings.master_key)
+    catalog = Catalog(config)
+
+    async def admit(request: Request) -> Caller:
+        return gatekeeper.admit(request.headers.raw)
+
+    pulse = health.Pulse(house.bus, roster, asker, _checks(house, pool), VERSION)
+    desk = Desk(settings, catalog, gatekeeper, asker, _seal(config))
+    routers = [health.routes(pulse, admit), models.routes(catalog, admit), spend.routes(pool, admit)]
+    house.server = HttpServer(app.build(desk, routers, VERSION), settings.host, settings.port, settings.drain)
+    await house.server.start()
+    stack.push_async_callback(house.server.stop)
+
+
+def _checks(house: House, pool: Pool) -> tuple[tuple[str, health.Check], ...]:
+    async def ledger() -> str | None:
+        trouble = await reachable(pool)
+        if trouble is None and await behind(pool):
+            return "the schema is behind this version: run `penstock admin migrate`"
+        return trouble
+
+    async def accounting() -> str | None:
+        return house.accounting.trouble if house.accounting is not None else None
+
+    return ("ledger", ledger), ("accounting", accounting)
+
+
+def _lost_price(house: House) -> Any:
+    deployments: dict[str, Deployment] = {d.id: d for d in house.config.deployments}
+
+    def price(deployment: str, model: str, usage: Usage) -> Decimal | None:
+        found = deployments.get(deployment)
+        return None if found is None else house.prices.cost(found, model, usage)
+
+    return price
+
+
+def _seal(config: Config) -> Seal | None:
+    key = config.settings.salt_key or config.settings.master_key
+    return None if key is None else Seal(key.get_secret_value())
+
+
+def _no_seal(_sealed: str) -> dict[str, Any]:
+    raise RuntimeError("a request with client credentials reached a worker without a salt key")

@@ -1,0 +1,158 @@
+"""`penstock`: the command line."""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import uvloop
+
+from broker.port import BusError
+from penstock.admin import admin
+from penstock.assembly import House, Roles, assembled
+from penstock.configuration import ConfigurationError
+from penstock.greeting import greeting
+from penstock.settings import Needs, configured
+from penstock.version import VERSION
+from schemas.config import Config
+from schemas.failures import Refused
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+_CONFIG = click.option(
+    "--config",
+    "path",
+    envvar="PENSTOCK_CONFIG",
+    type=click.Path(path_type=Path),
+    help="A LiteLLM config.yaml (also PENSTOCK_CONFIG).",
+)
+_ADDRESS = (
+    click.option("--host", help="Address to listen on (default 127.0.0.1)."),
+    click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 4000)."),
+)
+
+
+def _addressed(function: Function) -> Function:
+    for option in _ADDRESS:
+        function = option(function)
+    return function
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(VERSION, prog_name="penstock")
+def main() -> None:
+    """Meters LLM requests to providers: an OpenAI-compatible API in front of a queue of workers.
+
+    \b
+    Try it, with nothing installed:        penstock serve
+    With your LiteLLM configuration:       penstock serve --config config.yaml
+    As separate processes (RabbitMQ, Postgres by AMQP_URL and DATABASE_URL):
+        penstock api --config config.yaml --host 0.0.0.0
+        penstock worker openai --config config.yaml
+        penstock accounting --config config.yaml
+    """
+    logging.basicConfig(
+        level=os.environ.get("PENSTOCK_LOG", "INFO").upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+
+
+@main.command()
+@_CONFIG
+@_addressed
+def serve(path: Path | None, host: str | None, port: int | None) -> None:
+    """All roles in one process.
+
+    Without AMQP_URL the queue is in the process; without DATABASE_URL a Postgres of its own runs below it.
+
+    \b
+    Examples:
+        penstock serve
+        OPENAI_API_KEY=sk-... penstock serve --port 8080
+        AMQP_URL=amqp://localhost DATABASE_URL=postgresql://localhost/penstock penstock serve --config config.yaml
+    """
+    _run(path, Needs(host, port, embedded=True), Roles(api=True, worker=True, accounting=True))
+
+
+@main.command()
+@_CONFIG
+@_addressed
+def api(path: Path | None, host: str | None, port: int | None) -> None:
+    """The OpenAI-compatible API alone. Needs AMQP_URL and DATABASE_URL.
+
+    \b
+    Example:
+        penstock api --config config.yaml --host 0.0.0.0 --port 4000
+    """
+    _run(path, Needs(host, port, master_key=True), Roles(api=True))
+
+
+@main.command()
+@click.argument("providers", nargs=-1, metavar="[PROVIDER ...]")
+@_CONFIG
+def worker(providers: tuple[str, ...], path: Path | None) -> None:
+    """Worker pools for the named providers, or for all in the configuration. Needs AMQP_URL and DATABASE_URL.
+
+    \b
+    Examples:
+        penstock worker --config config.yaml
+        penstock worker openai anthropic --config config.yaml
+    """
+    _run(path, Needs(providers=providers), Roles(worker=True, providers=providers))
+
+
+@main.command()
+@_CONFIG
+def accounting(path: Path | None) -> None:
+    """The accounting consumer: usage events from the queue into Postgres. Needs AMQP_URL and DATABASE_URL.
+
+    \b
+    Example:
+        penstock accounting --config config.yaml
+    """
+    _run(path, Needs(), Roles(accounting=True))
+
+
+main.add_command(admin)
+
+
+def _run(path: Path | None, needs: Needs, roles: Roles) -> None:
+    try:
+        config = configured(path, needs)
+    except ConfigurationError as error:
+        raise click.ClickException(str(error)) from None
+    code = uvloop.run(_until_told(config, roles))
+    sys.exit(code)
+
+
+async def _until_told(config: Config, roles: Roles) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    try:
+        async with assembled(config, replace(roles)) as house:
+            _announce(house, roles)
+            await stop.wait()
+            for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends the process at once
+                loop.add_signal_handler(number, os._exit, 130)
+    except (BusError, Refused, OSError) as error:
+        click.echo(f"penstock: {error}", err=True)
+        return 1
+    return 0
+
+
+def _announce(house: House, roles: Roles) -> None:
+    for warning in house.config.warnings:
+        logging.getLogger("penstock").warning(warning)
+    if roles.api and roles.worker:
+        click.echo(greeting(house, to_terminal=sys.stdout.isatty()))
+    else:
+        click.echo("penstock: ready")
