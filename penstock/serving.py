@@ -43,8 +43,7 @@ class HttpServer:
             raise
         self.port = listener.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve([listener]), name="http server")
-        while not self._server.started:  # uvicorn has no event for it; it takes one or two turns of the loop
-            await asyncio.sleep(0.001)
+        await self._server.listening.wait()
 
     async def stop(self) -> None:
         """Accept nothing new, let running answers end within the drain time, close."""
@@ -54,6 +53,15 @@ class HttpServer:
 
 
 class _Quiet(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listening = asyncio.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Say when it is done."""
+        await super().startup(sockets)
+        self.listening.set()
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave the signals to the command."""

@@ -59,7 +59,7 @@ def _missing(config: Config, needs: Needs) -> list[str]:
 def _unknown_providers(config: Config, needs: Needs) -> list[str]:
     there = {deployment.provider for deployment in config.deployments}
     return [
-        f"No deployment of the configuration has the provider '{name}'; there are: {', '.join(sorted(there)) or 'none'}."
+        f"No deployment has the provider '{name}'; the configuration has: {', '.join(sorted(there)) or 'none'}."
         for name in needs.providers
         if name not in there
     ]
