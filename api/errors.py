@@ -30,7 +30,7 @@ def render(failure: Failure) -> bytes:
         "param": failure.param,
         "code": failure.kind.value,
     }
-    if failure.row.words and failure.provider_error is not None:
+    if failure.row.words and failure.provider_error:
         theirs = msgspec.json.decode(failure.provider_error)
         if isinstance(theirs, dict) and isinstance(theirs.get("message"), str):
             error = {**error, **theirs}

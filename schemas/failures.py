@@ -25,6 +25,7 @@ class Kind(StrEnum):
     PROVIDER_AUTH = "provider_authentication"
     PROVIDER_NOT_FOUND = "provider_not_found"
     PROVIDER_RATE_LIMIT = "rate_limit_exceeded"
+    PROVIDER_QUOTA = "insufficient_quota"
     PROVIDER_OVERLOADED = "provider_overloaded"
     PROVIDER_ERROR = "provider_error"
     PROVIDER_UNREACHABLE = "provider_unreachable"
@@ -79,6 +80,7 @@ TABLE: Mapping[Kind, Row] = {
     Kind.PROVIDER_AUTH: Row(401, _AUTH, elsewhere=True, hurts=True),
     Kind.PROVIDER_NOT_FOUND: Row(404, _INVALID, elsewhere=True, hurts=True, words=True),
     Kind.PROVIDER_RATE_LIMIT: Row(429, _LIMIT, again=True, elsewhere=True, words=True, retry_after=5),
+    Kind.PROVIDER_QUOTA: Row(429, "insufficient_quota", elsewhere=True, hurts=True, words=True),
     Kind.PROVIDER_OVERLOADED: Row(503, _UNAVAILABLE, again=True, elsewhere=True, hurts=True, words=True, retry_after=5),
     Kind.PROVIDER_ERROR: Row(502, _SERVER, again=True, elsewhere=True, hurts=True, words=True),
     Kind.PROVIDER_UNREACHABLE: Row(502, _SERVER, again=True, elsewhere=True, hurts=True),
@@ -110,7 +112,7 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     message: str
     param: str | None = None
     status: int = 0
-    provider_error: msgspec.Raw | None = None
+    provider_error: str = ""  # text: raw JSON could hold line feeds, and a head is one line
     retry_after: float = 0
 
     @property
