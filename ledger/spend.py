@@ -15,8 +15,8 @@ from typing import Any, Literal, NamedTuple
 import asyncpg
 import msgspec
 
-from ledger.columns import columns, distinct
 from ledger.pool import Pool
+from ledger.rows import distinct, rows
 from ledger.sql import query
 from schemas.usage import Status, UsageEvent
 
@@ -28,7 +28,7 @@ async def record(pool: Pool, events: Sequence[UsageEvent]) -> int:
 
     Atomic per batch but for events whose row exists already: those need a second look, in a statement of its own,
     which replaces what is only an estimate. (It must be later: the first may have waited for the lost row's commit,
-    which its own snapshot cannot see.) Events must be storable, see `ledger.columns.unstorable`.
+    which its own snapshot cannot see.) Events must be storable, see `ledger.rows.unstorable`.
     Raises what asyncpg raises; `ledger.pool.AWAY` of it means "later", and nothing is known about the batch then.
     """
     batch = distinct(events)
@@ -36,10 +36,10 @@ async def record(pool: Pool, events: Sequence[UsageEvent]) -> int:
         return 0
     statement = query("record")
     async with pool.acquire() as connection:
-        stored: int = await connection.fetchval(statement, *columns(batch), False)
+        stored: int = await connection.fetchval(statement, rows(batch), False)
         real = [event for event in batch if event.status is not Status.LOST]
         if stored < len(batch) and real:
-            stored += await connection.fetchval(statement, *columns(real), True)
+            stored += await connection.fetchval(statement, rows(real), True)
         return stored
 
 
@@ -65,10 +65,10 @@ async def listing(pool: Pool, which: Which) -> list[dict[str, Any]]:
     JSON-ready: times as ISO 8601 in UTC, `spend` a float (null: unknown price), `cost` the exact decimal as a string.
     """
     limit = max(1, min(which.limit, MOST_ROWS))
-    rows = await pool.fetch(
+    found = await pool.fetch(
         query("listing"), which.key_hash, which.user, which.request, which.since, which.until, limit
     )
-    return [_shown(row) for row in reversed(rows)]
+    return [_shown(row) for row in reversed(found)]
 
 
 class Sum(NamedTuple):

@@ -38,7 +38,6 @@ CREATE TABLE spend_logs (
 );
 CREATE INDEX spend_logs_started ON spend_logs (started);
 CREATE INDEX spend_logs_key ON spend_logs (key_hash, started);
-CREATE INDEX spend_logs_user ON spend_logs (user_id, started) WHERE user_id <> '';
 CREATE INDEX spend_logs_request ON spend_logs (request);
 CREATE INDEX spend_logs_lost ON spend_logs (attempt) WHERE lost;
 

@@ -1,37 +1,38 @@
 -- One statement, one round trip, one transaction: rows, and the sums over exactly the rows that were new.
--- With $34 (second pass) a real event first takes the place of the lost row of its attempt, and the sums move by
+-- With $2 (second pass) a real event first takes the place of the lost row of its attempt, and the sums move by
 -- the difference. `gone` must end before the first insert, which the scalar subquery in `ins` forces.
 -- Locks: rows in the order of the batch (sorted by the caller), then sums in the order of their key; so no deadlocks.
 WITH batch AS (
     SELECT
-        attempt, timestamptz 'epoch' + started * interval '1 microsecond' AS started,
+        attempt,
+        timestamptz 'epoch' + started * interval '1 microsecond' AS started,
         timestamptz 'epoch' + ended * interval '1 microsecond' AS ended,
         timestamptz 'epoch' + first_byte * interval '1 microsecond' AS first_byte,
-        request, status, http_status, failure, endpoint, stream, model_group, model, provider, deployment, worker,
-        key_hash, key_alias, user_id, team, organization, end_user,
-        coalesce(string_to_array(tags, E'\x1f'), '{}') AS tags,
-        prompt, completion, cached, cache_write, reasoning, audio_in, audio_out, estimated, lost, cost,
-        coalesce(metadata::jsonb, '{}') AS metadata
-    FROM unnest(
-        $1::text[], $2::bigint[], $3::bigint[], $4::bigint[],
-        $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::boolean[],
-        $11::text[], $12::text[], $13::text[], $14::text[], $15::text[],
-        $16::text[], $17::text[], $18::text[], $19::text[], $20::text[], $21::text[], $22::text[],
-        $23::bigint[], $24::bigint[], $25::bigint[], $26::bigint[], $27::bigint[], $28::bigint[], $29::bigint[],
-        $30::boolean[], $31::boolean[], $32::numeric[], $33::text[]
-    ) AS given (
-        attempt, started, ended, first_byte,
         request, status, http_status, failure, endpoint, stream,
         model_group, model, provider, deployment, worker,
-        key_hash, key_alias, user_id, team, organization, end_user, tags,
-        prompt, completion, cached, cache_write, reasoning, audio_in, audio_out,
-        estimated, lost, cost, metadata
+        key_hash, coalesce(key_alias, '') AS key_alias, user_id, team, organization, coalesce(end_user, '') AS end_user,
+        coalesce(tags, '{}') AS tags,
+        prompt, completion, coalesce(cached, 0) AS cached, coalesce(cache_write, 0) AS cache_write,
+        coalesce(reasoning, 0) AS reasoning, coalesce(audio_in, 0) AS audio_in, coalesce(audio_out, 0) AS audio_out,
+        coalesce(estimated, false) AS estimated, coalesce(lost, false) AS lost, cost,
+        coalesce(metadata, '{}') AS metadata
+    FROM json_to_recordset($1::json) AS given (
+        attempt text, started bigint, ended bigint, first_byte bigint,
+        request text, status text, http_status integer, failure text, endpoint text, stream boolean,
+        model_group text, model text, provider text, deployment text, worker text,
+        key_hash text, key_alias text, user_id text, team text, organization text, end_user text, tags text[],
+        prompt bigint, completion bigint, cached bigint, cache_write bigint,
+        reasoning bigint, audio_in bigint, audio_out bigint,
+        estimated boolean, lost boolean, cost numeric, metadata jsonb
     )
 ),
 gone AS (
     DELETE FROM spend_logs AS old USING batch
-    WHERE $34::boolean AND old.lost AND NOT batch.lost AND old.attempt = batch.attempt AND old.started = batch.started
-    RETURNING old.*
+    WHERE $2::boolean AND old.lost AND NOT batch.lost AND old.attempt = batch.attempt AND old.started = batch.started
+    RETURNING
+        old.started, old.key_hash, old.team, old.user_id, old.organization, old.tags,
+        old.model_group, old.model, old.provider, old.status, old.cost,
+        old.prompt, old.completion, old.cached, old.cache_write
 ),
 ins AS (
     INSERT INTO spend_logs (
@@ -42,10 +43,23 @@ ins AS (
     )
     SELECT * FROM batch WHERE (SELECT count(*) FROM gone) >= 0
     ON CONFLICT (attempt, started) DO NOTHING
-    RETURNING *
+    RETURNING
+        started, key_hash, team, user_id, organization, tags,
+        model_group, model, provider, status, cost,
+        prompt, completion, cached, cache_write
 ),
+-- Sums first by everything that pays, then by each: the second step sees a few rows where the first saw a batch.
 moved AS (
-    SELECT 1 AS sign, ins.* FROM ins UNION ALL SELECT -1, gone.* FROM gone
+    SELECT
+        (started AT TIME ZONE 'UTC')::date AS day, key_hash, team, user_id, organization, tags,
+        model_group, model, provider,
+        sum(sign * coalesce(cost, 0)) AS spend, sum(sign * prompt) AS prompt, sum(sign * completion) AS completion,
+        sum(sign * cached) AS cached, sum(sign * cache_write) AS cache_write, sum(sign) AS requests,
+        sum(CASE status WHEN 'success' THEN sign ELSE 0 END) AS successes,
+        sum(CASE WHEN status IN ('failure', 'lost') THEN sign ELSE 0 END) AS failures,
+        sum(CASE WHEN cost IS NULL THEN sign ELSE 0 END) AS unpriced
+    FROM (SELECT 1 AS sign, * FROM ins UNION ALL SELECT -1, * FROM gone) AS changed
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9
 ),
 sums AS (
     INSERT INTO daily_spend AS d (
@@ -53,12 +67,9 @@ sums AS (
         spend, prompt, completion, cached, cache_write, requests, successes, failures, unpriced
     )
     SELECT
-        (started AT TIME ZONE 'UTC')::date, dimension, value, model_group, model, provider,
-        sum(sign * coalesce(cost, 0)), sum(sign * prompt), sum(sign * completion), sum(sign * cached),
-        sum(sign * cache_write), sum(sign),
-        coalesce(sum(sign) FILTER (WHERE status = 'success'), 0),
-        coalesce(sum(sign) FILTER (WHERE status IN ('failure', 'lost')), 0),
-        coalesce(sum(sign) FILTER (WHERE cost IS NULL), 0)
+        day, dimension, value, model_group, model, provider,
+        sum(spend), sum(prompt), sum(completion), sum(cached), sum(cache_write),
+        sum(requests), sum(successes), sum(failures), sum(unpriced)
     FROM moved CROSS JOIN LATERAL (
         VALUES ('all', ''), ('key', key_hash), ('team', team), ('user', user_id), ('organization', organization)
         UNION ALL SELECT 'tag', unnest(tags)
