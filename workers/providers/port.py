@@ -35,6 +35,20 @@ class Script:
 
 
 @dataclass(frozen=True, slots=True)
+class About:
+    """What configuration must know of a provider. Each module with an `Adapter` names one as `ABOUT`.
+
+    `keys` and `bases` are environment variables, the first one set wins. Without `base` a deployment needs `api_base`.
+    """
+
+    names: tuple[str, ...]
+    base: str | None = None
+    keys: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
+    key_optional: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """A complete answer in OpenAI's form."""
 
