@@ -253,7 +253,7 @@ def _facts(pending: Pending, provider: Mapping[str, str]) -> Iterable[tuple[byte
         yield b"x-litellm-model-id", attempt.deployment.encode("latin-1", "replace")
         yield b"x-penstock-attempt", attempt.attempt.encode()
     for name, value in provider.items():
-        yield f"llm_provider-{name}".encode("latin-1"), value.encode("latin-1", "replace")
+        yield name.encode("latin-1", "replace"), value.encode("latin-1", "replace")
 
 
 def _too_large(limit: int) -> Refused:

@@ -36,7 +36,7 @@ from ledger.pool import Pool, open_pool, reachable
 from ledger.prices import PriceBook
 from penstock.serving import HttpServer
 from penstock.version import VERSION
-from schemas.catalog import Catalog, upstream_model
+from schemas.catalog import Catalog
 from schemas.config import Config, Deployment
 from schemas.usage import Caller, Usage
 from workers.accounting import Accounting
@@ -146,7 +146,6 @@ async def _worker(house: House, roles: Roles, stack: AsyncExitStack) -> None:
         transport=transport,
         settings=config.settings,
         price=house.prices.cost,
-        upstream_model=upstream_model,
         unseal=seal.open if seal is not None else _no_seal,
     )
     served = tuple(d for d in config.deployments if not roles.providers or d.provider in roles.providers)

@@ -155,4 +155,8 @@ def _announce(house: House, roles: Roles) -> None:
     if roles.api and roles.worker:
         click.echo(greeting(house, to_terminal=sys.stdout.isatty()))
     else:
-        click.echo("penstock: ready")
+        click.echo(f"penstock: ready{_where(house)}")
+
+
+def _where(house: House) -> str:
+    return "" if house.server is None else f" on http://{house.server.host}:{house.server.port}/v1"

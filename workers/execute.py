@@ -22,6 +22,7 @@ from schemas.usage import Usage
 from workers.attempt import Attempt
 from workers.estimate import estimate_prompt
 from workers.providers.demo import mock_script
+from workers.providers.naming import shown, upstream_model
 from workers.providers.port import Adapter, Call, Script, Translation
 from workers.relay import Relay
 from workers.transport import Response, Transport
@@ -53,7 +54,6 @@ class Bench:
     transport: Transport
     settings: Settings
     price: Callable[[Deployment, str, Usage], Decimal | None]
-    upstream_model: Callable[[Deployment, str], str]
     unseal: Callable[[str], Mapping[str, Any]]
     now: Callable[[], float] = time.time
     verdicts: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
@@ -105,7 +105,7 @@ async def _attempt(job: Job, bench: Bench) -> None:
     job.attempt = Attempt(
         request=request,
         deployment=job.deployment,
-        model=bench.upstream_model(job.deployment, request.model),
+        model=upstream_model(job.deployment, request.model),
         worker=bench.worker,
         started=int(bench.now() * 1e6),
     )
@@ -188,12 +188,12 @@ async def _stream(
             await relay.push(events)
         else:
             attempt.first_byte = int(bench.now() * 1e6)
-            relay.open(response.headers, events)
+            relay.open(shown(response.headers), events)
         limit.reschedule(clock() + gap)  # the deadline was for the first byte; from here on silence is what is bounded
     last = translation.end()
     attempt.usage = translation.usage
     if not relay.opened:
-        relay.open(response.headers, b"")
+        relay.open(shown(response.headers), b"")
     relay.end(last, attempt.usage)
 
 
