@@ -1,0 +1,181 @@
+"""Penstock itself under test: as processes, as its users run it, or assembled inside the test's own loop."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+MASTER_KEY = "sk-test-master-0123456789"
+READY = b"ready"
+
+
+@dataclass
+class Process:
+    """One role as an operating system process."""
+
+    process: asyncio.subprocess.Process
+    name: str
+    base: str = ""
+    said: list[str] = field(default_factory=list)
+    _reader: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def kill(self) -> None:
+        self.process.kill()
+
+    def signal(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    async def exited(self, within: float = 30) -> int:
+        async with asyncio.timeout(within):
+            code = await self.process.wait()
+        if self._reader is not None:
+            await self._reader
+        return code
+
+    async def stop(self, within: float = 30) -> int:
+        if self.process.returncode is None:
+            self.process.terminate()
+        return await self.exited(within)
+
+    def output(self) -> str:
+        return "".join(self.said)
+
+
+async def start(name: str, *arguments: str, environ: Mapping[str, str], within: float = 30) -> Process:
+    """`penstock …`, once it says that it is ready. Raises `AssertionError` with its output when it does not."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "penstock",
+        *arguments,
+        cwd=ROOT,
+        env={**_bare(), **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    started = Process(process, name)
+    ready = asyncio.Event()
+    started._reader = asyncio.create_task(_read(started, ready))
+    waiting = asyncio.create_task(ready.wait())
+    await asyncio.wait({waiting, started._reader}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if not ready.is_set():
+        if process.returncode is None:
+            process.kill()
+        await started._reader
+        raise AssertionError(f"{name} did not get ready:\n{started.output()}")
+    return started
+
+
+async def _read(started: Process, ready: asyncio.Event) -> None:
+    assert started.process.stdout is not None
+    async for line in started.process.stdout:
+        text = line.decode()
+        started.said.append(text)
+        if "ready" in text.lower() and "http" in text:
+            started.base = text.split()[-1]
+        if "penstock: ready" in text or "Try it" in text:
+            ready.set()
+
+
+def _bare() -> dict[str, str]:
+    """Our environment without anything that configures Penstock or its providers."""
+    dropped = ("PENSTOCK_", "LITELLM_", "DATABASE_", "AMQP_", "OLLAMA_")
+    return {
+        k: v for k, v in os.environ.items() if not k.startswith(dropped) and not k.endswith(("_API_KEY", "_API_BASE"))
+    }
+
+
+@dataclass
+class House:
+    """All roles of one Penstock, however many processes they are."""
+
+    base: str
+    processes: dict[str, Process]
+
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """An HTTP client with the master key, at the root (not `/v1`)."""
+        return httpx.AsyncClient(
+            base_url=self.base.removesuffix("/v1"),
+            headers={"Authorization": f"Bearer {MASTER_KEY}"},
+            timeout=30,
+            trust_env=False,
+            **options,
+        )
+
+    async def rows(self, count: int, within: float = 15, **params: str) -> list[dict[str, Any]]:
+        """The spend rows once there are `count` of them. More than that, or fewer in time, is an `AssertionError`."""
+        got: list[dict[str, Any]] = []
+        async with self.client() as client:
+            deadline = asyncio.get_running_loop().time() + within
+            while asyncio.get_running_loop().time() < deadline:
+                got = (await client.get("/spend/logs", params={"limit": "10000", **params})).raise_for_status().json()
+                if len(got) >= count:
+                    break
+                await asyncio.sleep(0.05)
+        assert len(got) == count, json.dumps(got, indent=1)[:4000]
+        return got
+
+
+@asynccontextmanager
+async def serving(config: Mapping[str, Any], tmp_path: Path, **environ: str) -> AsyncIterator[House]:
+    """`penstock serve` on a free port. Without AMQP_URL and DATABASE_URL in `environ`: the embedded default."""
+    path = write(config, tmp_path)
+    process = await start(
+        "serve",
+        "serve",
+        "--config",
+        str(path),
+        "--port",
+        "0",
+        environ={"PENSTOCK_MASTER_KEY": MASTER_KEY, "PENSTOCK_STATE_DIR": str(tmp_path / "state"), **environ},
+    )
+    try:
+        yield House(process.base, {"serve": process})
+    finally:
+        await process.stop()
+
+
+@asynccontextmanager
+async def separate(
+    config: Mapping[str, Any], tmp_path: Path, workers: int = 1, apis: int = 1, **environ: str
+) -> AsyncIterator[House]:
+    """api, worker and accounting as processes of their own; `environ` must hold AMQP_URL and DATABASE_URL."""
+    path = write(config, tmp_path)
+    every = {
+        "PENSTOCK_MASTER_KEY": MASTER_KEY,
+        "PENSTOCK_STATE_DIR": str(tmp_path / "state"),
+        "PENSTOCK_CONFIG": str(path),
+        **environ,
+    }
+    processes: dict[str, Process] = {}
+    try:
+        processes["accounting"] = await start("accounting", "accounting", environ=every)
+        for i in range(workers):
+            processes[f"worker{i}"] = await start(f"worker{i}", "worker", environ=every)
+        for i in range(apis):
+            processes[f"api{i}"] = await start(f"api{i}", "api", "--port", "0", environ=every)
+        yield House(processes["api0"].base, processes)
+    finally:
+        await asyncio.gather(*(p.stop() for p in reversed(processes.values())), return_exceptions=True)
+
+
+def write(config: Mapping[str, Any], folder: Path) -> Path:
+    """The configuration as a file."""
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(dict(config)))
+    return path
