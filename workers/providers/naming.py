@@ -1,0 +1,32 @@
+"""What a deployment's model is called upstream, and which of the provider's headers a client may see."""
+
+from collections.abc import Mapping
+
+from schemas.catalog import upstream_model
+
+__all__ = ["shown", "upstream_model"]
+
+_SHOWN = frozenset(
+    {
+        "request-id",
+        "x-request-id",
+        "openai-processing-ms",
+        "openai-version",
+        "openai-model",
+        "openai-organization",
+        "cf-ray",
+        "x-groq-region",
+    }
+)
+_LIMITS = ("x-ratelimit-", "anthropic-ratelimit-")
+
+
+def shown(headers: Mapping[str, str]) -> dict[str, str]:
+    """Facts of the provider worth showing to a client: its limits as they came, the rest as `llm_provider-…`."""
+    found = {}
+    for name, value in headers.items():
+        if name.startswith(_LIMITS):
+            found[name] = value
+        elif name in _SHOWN:
+            found["llm_provider-" + name] = value
+    return found
