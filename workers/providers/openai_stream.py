@@ -19,9 +19,9 @@ from workers.providers.sse import Cutter, events, parse
 
 DONE = b"data: [DONE]\n\n"
 
-_DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]")
+_BEFORE_DONE = re.compile(rb"(?:^|[\r\n])data: ?$")
 _ERROR = re.compile(rb"(?:^|[\r\n])event: ?error|\"error\" ?:(?! ?null)")
-_USAGE = re.compile(rb"\"usage\" ?:(?! ?null)")
+_NULL = re.compile(rb" ?: ?null")
 _STARTS = (b"data", b"event", b"id", b"retry", b":", b"\xef\xbb\xbf")
 _WHITE = b" \t\r\n"
 
@@ -120,15 +120,16 @@ class Stream:
         return Refused(Kind.PROVIDER_GARBLED, "The provider's answer is not an event stream.")
 
     def _pass(self, block: bytes) -> bytes:
-        # Plain substring tests first: they are 20 times as fast as the patterns, and mostly say no.
+        # Plain substring tests first: they are far faster than a pattern that searches, and mostly say no.
         if b"error" in block and _ERROR.search(block):
             block = self._before_error(block)
         if self._usage is None:
             self._passed.add(block)
-        if b'"usage"' in block and _USAGE.search(block):
+        if _has_usage(block):
             block = self._take_usage(block)
         self._finished = self._finished or b'"finish_reason":"' in block or b'"finish_reason": "' in block
-        if b"[DONE]" in block and _DONE.search(block):
+        at = block.rfind(b"[DONE]")
+        if at >= 0 and _BEFORE_DONE.search(block[max(0, at - 8) : at]):  # at a line's start, not in a text
             self._done = True
         return block
 
@@ -157,7 +158,7 @@ class Stream:
     def _take_usage(self, block: bytes) -> bytes:
         kept = []
         for event in events(block):
-            facts = _facts(event) if _USAGE.search(event) else None
+            facts = _facts(event) if _has_usage(event) else None
             usage = read_usage(facts.usage) if facts is not None else None
             if facts is None or usage is None:
                 kept.append(event)
@@ -167,6 +168,16 @@ class Stream:
             if facts.choices or not self._withhold:
                 kept.append(event)
         return b"".join(kept)
+
+
+def _has_usage(block: bytes) -> bool:
+    """Whether there is a `usage` that is not null: OpenAI puts a null into every chunk before the last."""
+    at = block.find(b'"usage"')
+    while at >= 0:
+        if not _NULL.match(block, at + 7):
+            return True
+        at = block.find(b'"usage"', at + 7)
+    return False
 
 
 def _facts(event: bytes) -> _Facts | None:
