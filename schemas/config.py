@@ -36,7 +36,8 @@ class Deployment(Value):
     group: str  # the public name, LiteLLM's `model_name`; may hold `*`
     provider: str  # a name in `workers/providers`
     model: str  # what the provider calls it; the group's captured segments fill its `*`
-    api_base: str | None = None
+    litellm_model: str = ""  # `litellm_params.model` as written: a request may name it too
+    api_base: str | None = Field(default=None, repr=False)  # may hold credentials
     api_key: SecretStr | None = None
     api_version: str | None = None
     organization: str | None = None

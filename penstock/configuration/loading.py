@@ -1,0 +1,92 @@
+"""`load`: from a LiteLLM `config.yaml` and the environment to one `Config`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from penstock.configuration import known, values
+from penstock.configuration.deployments import Defaults, Reader, standard
+from penstock.configuration.environment import Environment, resolve
+from penstock.configuration.include import read_all
+from penstock.configuration.problems import ConfigurationError, Place, Problems, Wrong
+from penstock.configuration.providers import Providers
+from penstock.configuration.settings import read_settings
+from penstock.configuration.source import Node
+from penstock.configuration.values import NOT_YET, UNKNOWN, Section
+from schemas.config import Config, Deployment
+from workers.providers import registry
+
+_SECTIONS = ("general_settings", "litellm_settings", "router_settings", "penstock")
+_OTHERS = frozenset({"model_list", "environment_variables"})
+
+
+def load(path: Path | None, environ: Mapping[str, str], providers: Providers | None = None) -> Config:
+    """The configuration of this process. Without a file: the demo and a wildcard for each provider with a key.
+
+    `environ` is not changed: what `environment_variables` exports counts for this configuration alone.
+    Raises `ConfigurationError` with a line for every fault that was found.
+    """
+    providers = providers or Providers(registry.describe(name) for name in sorted(registry.names()))
+    problems = Problems()
+    environment = Environment(environ)
+    written = read_all(path, problems) if path is not None else {}
+    environment.export(written.get("environment_variables"), problems)
+    sections = {name: _section(written, name, environment, problems) for name in _SECTIONS}
+    settings = read_settings(sections, environment, problems)
+    router, litellm = sections["router_settings"], sections["litellm_settings"]
+    aliases, hidden = _aliases(router, problems)
+    defaults = Defaults(litellm.take("drop_params", values.flag), router.take("stream_timeout", values.duration))
+    reader = Reader(providers, environment, problems, defaults)
+    deployments = reader.read(written.get("model_list"))
+    if path is None:
+        deployments = _standard(providers, environment, problems)
+    _report(written, sections, problems)
+    problems.check()
+    return Config(
+        deployments=deployments,
+        aliases=aliases,
+        hidden_aliases=hidden,
+        settings=settings,
+        warnings=problems.warnings,
+    )
+
+
+def _section(written: dict[str, Node], name: str, environment: Environment, problems: Problems) -> Section:
+    node = written.get(name, Node({}, Place("", 0)))
+    return Section(resolve(node, environment, problems), problems)
+
+
+def _standard(providers: Providers, environment: Environment, problems: Problems) -> tuple[Deployment, ...]:
+    try:
+        return standard(providers, environment)
+    except Wrong as wrong:
+        problems.error("environment", str(wrong))
+        return ()
+
+
+def _aliases(router: Section, problems: Problems) -> tuple[dict[str, str], frozenset[str]]:
+    """`model_group_alias`: a group's name, or `{model, hidden}`."""
+    section = router.take("model_group_alias", lambda node: Section(node, problems))
+    aliases: dict[str, str] = {}
+    hidden = set()
+    for alias, node in section.rest().items() if section else ():
+        target = Section(node, problems) if isinstance(node.value, dict) else None
+        name = target.take("model", values.text) if target else section.take(alias, values.text) if section else None
+        if target and target.take("hidden", values.flag):
+            hidden.add(alias)
+        if name:
+            aliases[alias] = name
+        else:
+            problems.error(node.place, "the name of a model group is wanted")
+    return aliases, frozenset(hidden)
+
+
+def _report(written: dict[str, Node], sections: Mapping[str, Section], problems: Problems) -> None:
+    for key, node in written.items():
+        if key not in _SECTIONS and key not in _OTHERS and node.value is not None:
+            problems.unused(node.place, key, NOT_YET if key in known.TOP else UNKNOWN)
+    sections["general_settings"].report(known.GENERAL, "general_settings")
+    sections["litellm_settings"].report(known.LITELLM, "litellm_settings")
+    sections["router_settings"].report(known.ROUTER, "router_settings")
+
+
+__all__ = ["ConfigurationError", "load"]
