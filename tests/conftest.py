@@ -1,0 +1,58 @@
+"""Fixtures for everybody: a fresh vhost and a fresh database per test, on servers that the whole run shares."""
+
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import servers
+from tests.support.postgres import Postgres
+from tests.support.rabbitmq import RabbitMQ
+
+pytest_plugins = ["tests.support.police"]
+_RUN = pytest.StashKey[servers.Run]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if servers.RUN not in os.environ:
+        config.stash[_RUN] = servers.Run()
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    run = config.stash.get(_RUN, None)
+    if run is not None:
+        run.close()
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> RabbitMQ:
+    """The run's broker. Do not stop, kill or block it: `private_rabbitmq()` is for that."""
+    return servers.shared_rabbitmq()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Postgres:
+    """The run's Postgres. Do not stop, kill or fill it: `private_postgres()` is for that."""
+    return servers.shared_postgres()
+
+
+@pytest.fixture
+def amqp_url(rabbitmq: RabbitMQ) -> Iterator[str]:
+    """A fresh vhost's URL. With `AMQP_URL` given it is that URL, and what the test leaves there stays."""
+    if not rabbitmq.ours:
+        yield rabbitmq.base_url
+        return
+    vhost = f"test-{uuid.uuid4().hex[:12]}"
+    rabbitmq.add_vhosts(vhost)
+    yield rabbitmq.url(vhost)
+    rabbitmq.delete_vhost(vhost)
+
+
+@pytest.fixture
+def database_url(postgres: Postgres) -> Iterator[str]:
+    """A fresh, empty database's URL; the database is dropped afterwards, with whoever is still connected."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    postgres.run(f"create database {name}")
+    yield postgres.url(name)
+    postgres.run(f"drop database {name} with (force)")
