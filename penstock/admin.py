@@ -16,7 +16,8 @@ from broker.topology import ROLES, Topology, topology
 from ledger.migrate import migrate
 from ledger.pool import open_pool
 from ledger.spend import By, Sum, summary
-from penstock.configuration import ConfigurationError, load
+from penstock.configuration.loading import load
+from penstock.configuration.problems import ConfigurationError
 from schemas.config import Config
 from schemas.failures import Refused
 

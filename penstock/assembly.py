@@ -119,7 +119,7 @@ async def _bus(config: Config, stack: AsyncExitStack) -> House:
     events = Events(bus)
     await events.open()
     stack.push_async_callback(events.close)
-    return House(config, name, bus, events, outbox, PriceBook(config.deployments))
+    return House(config, name, bus, events, outbox, PriceBook())
 
 
 async def _empty_outbox(outbox: Outbox) -> None:

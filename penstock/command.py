@@ -16,7 +16,7 @@ import uvloop
 from broker.port import BusError
 from penstock.admin import admin
 from penstock.assembly import House, Roles, assembled
-from penstock.configuration import ConfigurationError
+from penstock.configuration.problems import ConfigurationError
 from penstock.greeting import greeting
 from penstock.settings import Needs, configured
 from penstock.version import VERSION

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-
-from penstock.configuration import ConfigurationError, load
-from penstock.configuration.masterkey import ensure_master_key, refuse_known_key
+from penstock.configuration.loading import load
+from penstock.configuration.masterkey import own_key, refuse_well_known
+from penstock.configuration.problems import ConfigurationError
 from schemas.config import Config
 
 
@@ -33,14 +32,15 @@ def configured(path: Path | None, needs: Needs, environ: Mapping[str, str] = os.
     if needs.port is not None:
         changes["port"] = needs.port
     if needs.embedded and config.settings.master_key is None:
-        changes["master_key"] = SecretStr(ensure_master_key(Path(config.settings.state_dir)))
+        changes["master_key"] = own_key(Path(config.settings.state_dir))[0]
     settings = config.settings.model_copy(update=changes)
     config = config.model_copy(update={"settings": settings})
     problems = [] if needs.embedded else _missing(config, needs)
     problems += _unknown_providers(config, needs)
     if problems:
-        raise ConfigurationError("\n".join(problems))
-    refuse_known_key(settings)
+        raise ConfigurationError(problems)
+    if settings.master_key is not None:
+        refuse_well_known(settings.master_key, settings.host)
     return config
 
 
