@@ -43,7 +43,7 @@ class Deployment(Value):
     organization: str | None = None
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)  # sent with every call; may hold secrets
     body: Mapping[str, Any] = Field(default_factory=dict)  # parameters for requests that do not set them
-    extra_body: Mapping[str, Any] = Field(default_factory=dict)  # merged into every request's body
+    extra_body: Mapping[str, Any] = Field(default_factory=dict, repr=False)  # merged into every request's body
     timeout: float | None = None  # seconds, for the whole answer
     stream_timeout: float | None = None  # seconds, to a stream's first byte
     slots: int = 256  # concurrent calls per process: `max_parallel_requests`

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from pydantic import SecretStr
@@ -140,7 +141,7 @@ class Reader:
         rows = node.value if isinstance(node.value, list) else [node]
         for row in rows:
             if isinstance(row.value, dict):  # {"api_base": "<regular expression>"} restricts what may be sent
-                self._problems.error(row.place, "a condition on the value is not supported yet, name the parameter")
+                self._problems.warn(row.place, "a condition on the value is not supported yet: clients may not set it")
         return frozenset(values.text(row) for row in rows if not isinstance(row.value, dict))
 
     def _key(self, params: Section, about: Facts) -> SecretStr | None:
@@ -221,7 +222,14 @@ def standard(providers: Providers, environment: Environment) -> tuple[Deployment
     return tuple(found)
 
 
-_DEMO = Deployment(id="demo", group="demo", provider="demo", model="demo", litellm_model="demo/demo")
+_DEMO = Deployment(
+    id="demo",
+    group="demo",
+    provider="demo",
+    model="demo",
+    litellm_model="demo/demo",
+    price=PriceOverride(input=Decimal(0), output=Decimal(0)),
+)
 
 
 def _wildcard(name: str, key: str, base: str | None) -> Deployment:

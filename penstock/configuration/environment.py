@@ -86,6 +86,8 @@ def _looked_up(node: Node, environment: Environment, problems: Problems) -> Node
         found = environment.reference(name)
     except Wrong as wrong:
         problems.error(node.place, str(wrong))
-        found = None
+        return replace(node, value=None, text="", variable=name)
+    if found is None:
+        problems.unused(node.place, node.text, "is not set, counts as null")
     value = {"true": True, "false": False}.get((found or "").strip().lower(), found)
     return replace(node, value=value, text=found or "", variable=name)

@@ -12,6 +12,7 @@ from penstock.configuration.providers import Providers
 from penstock.configuration.settings import read_settings
 from penstock.configuration.source import Node
 from penstock.configuration.values import NOT_YET, UNKNOWN, Section
+from schemas.catalog import Catalog
 from schemas.config import Config, Deployment
 from workers.providers import registry
 
@@ -41,13 +42,12 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Providers | N
         deployments = _standard(providers, environment, problems)
     _report(written, sections, problems)
     problems.check()
-    return Config(
-        deployments=deployments,
-        aliases=aliases,
-        hidden_aliases=hidden,
-        settings=settings,
-        warnings=problems.warnings,
-    )
+    config = Config(deployments=deployments, aliases=aliases, hidden_aliases=hidden, settings=settings)
+    catalog = Catalog(config)
+    for alias, target in aliases.items():
+        if catalog.resolve(alias) is None:
+            problems.warn(f"router_settings.model_group_alias.{alias}", f'"{target}" names no model group')
+    return config.model_copy(update={"warnings": problems.warnings})
 
 
 def _section(written: dict[str, Node], name: str, environment: Environment, problems: Problems) -> Section:
@@ -73,10 +73,12 @@ def _aliases(router: Section, problems: Problems) -> tuple[dict[str, str], froze
         name = target.take("model", values.text) if target else section.take(alias, values.text) if section else None
         if target and target.take("hidden", values.flag):
             hidden.add(alias)
+        if target:
+            target.report((), "router_settings.model_group_alias.*")
         if name:
             aliases[alias] = name
-        else:
-            problems.error(node.place, "the name of a model group is wanted")
+        elif target:
+            problems.error(node.place, "model is missing")
     return aliases, frozenset(hidden)
 
 

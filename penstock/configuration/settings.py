@@ -92,7 +92,7 @@ def _variable(variable: str | None, name: str, environment: Environment, problem
         return None
     try:
         value = environment.secret(variable) if is_secret(name) else environment.get(variable)
-        if value is None:
+        if value is None or _is_service_link(variable, value):
             return None
         return parser(name)(Node(value, Place(variable, 0), value))
     except Wrong as wrong:
@@ -112,6 +112,11 @@ def _finish_database(found: dict[str, Any], environment: Environment, problems: 
     found["database_url"] = SecretStr(url)
     if left_out:
         problems.warn("the database URL", f"{', '.join(left_out)}: not used, the pool's size and timeouts are ours")
+
+
+def _is_service_link(variable: str, value: str) -> bool:
+    """Kubernetes sets `PENSTOCK_PORT=tcp://10.0.0.7:4000` in every pod beside a service named penstock."""
+    return variable == "PENSTOCK_PORT" and value.startswith("tcp://")
 
 
 def _port(node: Node) -> int:

@@ -1,7 +1,8 @@
 """A YAML file as a tree of nodes that know their line, their path and how they were written."""
 
+import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,9 @@ class Node:
     `variable` names the environment variable that the value came from: then it may be a secret and is never shown.
     """
 
-    value: "Scalar | list[Node] | dict[str, Node]"
+    value: "Scalar | list[Node] | dict[str, Node]" = field(repr=False)
     place: Place
-    text: str = ""
+    text: str = field(default="", repr=False)
     variable: str = ""
 
     def items(self) -> "Iterator[tuple[str, Node]]":
@@ -69,9 +70,11 @@ def parse(text: str, name: str, problems: Problems) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"{name}:{mark.line + 1}" if mark else name
-        raise ConfigurationError([f"{where}: not valid YAML: {error.problem or error.context}"]) from None
-    except yaml.YAMLError as error:
-        raise ConfigurationError([f"{name}: not valid YAML: {str(error).splitlines()[0]}"]) from None
+        raise ConfigurationError(
+            [f"{where}: not valid YAML: {_without_content(error.problem or error.context or '')}"]
+        ) from None
+    except yaml.YAMLError:
+        raise ConfigurationError([f"{name}: not valid YAML: it holds characters that YAML does not allow"]) from None
     except RecursionError:
         raise ConfigurationError([f"{name}: nested too deeply"]) from None
     if not isinstance(tree.value, dict):
@@ -139,8 +142,13 @@ class _Tree:
             return int(self._loader.construct_yaml_int(raw))
         if kind == "float":
             return _decimal(raw.value)
-        self._problems.error(place, f"the tag {raw.tag} is not supported")
+        self._problems.error(place, "YAML tags (!…) are not supported; quote a value that begins with !")
         return str(raw.value)
+
+
+def _without_content(problem: str) -> str:
+    """PyYAML quotes what it stumbled over, which may be an unquoted password; single characters may stay."""
+    return re.sub(r"""(['"])(?!<)(.{2,}?)\1""", "(…)", problem)
 
 
 def _decimal(text: str) -> Decimal | str:
