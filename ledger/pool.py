@@ -25,6 +25,12 @@ AWAY = (
 )
 """What says that Postgres cannot be used now, and that the same statement may succeed later."""
 
+UNFIT = (asyncpg.DataError, asyncpg.IntegrityConstraintViolationError, asyncpg.ProgramLimitExceededError)
+"""What says that some value given can never be stored."""
+
+FAILED = (*AWAY, asyncpg.PostgresError, asyncpg.InternalClientError)
+"""Everything that a statement can raise."""
+
 
 async def open_pool(url: str, *, size: int = 8, patience: float = 30.0) -> Pool:
     """A pool that connects when it is first used, so that Postgres may be away now. `patience` bounds a statement.
@@ -66,8 +72,14 @@ async def reachable(pool: Pool, within: float = 1.0) -> str | None:
     except TimeoutError:
         return f"ledger: no answer within {within:g} s"
     except AWAY as problem:
-        return f"ledger: {type(problem).__name__}: {str(problem).splitlines()[0] if str(problem) else 'no connection'}"
+        return described(problem)
     return None
+
+
+def described(problem: BaseException) -> str:
+    """One line about what Postgres, or the way to it, said: without values, which could be anybody's."""
+    words = str(problem).splitlines() or ["no answer"]
+    return f"ledger: {type(problem).__name__}: {words[0]}"
 
 
 def address(url: str) -> tuple[str, dict[str, Any]]:
