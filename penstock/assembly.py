@@ -39,7 +39,7 @@ from penstock.version import VERSION
 from schemas.catalog import Catalog
 from schemas.config import Config, Deployment
 from schemas.usage import Caller, Usage
-from workers.accounting import Accounting
+from workers.accounting.consumer import Accounting
 from workers.execute import Bench
 from workers.pool import Pools
 from workers.providers.registry import adapter
@@ -69,7 +69,7 @@ class House:
     events: Events
     outbox: Outbox
     prices: PriceBook
-    pool: Pool | None = None
+    pool: "Pool | None" = None  # quoted: asyncpg's pool is generic for the type checker only
     accounting: Accounting | None = None
     pools: Pools | None = None
     server: HttpServer | None = None

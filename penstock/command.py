@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from broker.port import BusError
 from penstock.admin import admin
 from penstock.assembly import House, Roles, assembled
 from penstock.configuration.problems import ConfigurationError
+from penstock.discovery import with_ollama
 from penstock.greeting import greeting
 from penstock.settings import Needs, configured
 from penstock.version import VERSION
@@ -128,17 +128,19 @@ def _run(path: Path | None, needs: Needs, roles: Roles) -> None:
         config = configured(path, needs)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
-    code = uvloop.run(_until_told(config, roles))
-    sys.exit(code)
+    discover = needs.embedded and path is None
+    sys.exit(uvloop.run(_until_told(config, roles, discover=discover)))
 
 
-async def _until_told(config: Config, roles: Roles) -> int:
+async def _until_told(config: Config, roles: Roles, *, discover: bool) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
+    if discover:
+        config = await with_ollama(config, os.environ)
     try:
-        async with assembled(config, replace(roles)) as house:
+        async with assembled(config, roles) as house:
             _announce(house, roles)
             await stop.wait()
             for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends the process at once

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 from pamqp import commands
 from pamqp.base import Frame
@@ -118,9 +119,8 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the handshake."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        transport.write(wire.PROTOCOL_HEADER)
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's does not derive from it
+        self._transport.write(wire.PROTOCOL_HEADER)
 
     def data_received(self, data: bytes) -> None:
         """Decode, and hand each event to its channel."""
