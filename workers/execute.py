@@ -21,7 +21,7 @@ from schemas.failures import Failure, Kind, Refused
 from schemas.usage import Usage
 from workers.attempt import Attempt
 from workers.estimate import estimate_prompt
-from workers.providers.demo import mock_script
+from workers.providers.demo import MOCK, mock_script
 from workers.providers.naming import shown, upstream_model
 from workers.providers.port import Adapter, Call, Script, Translation
 from workers.relay import Relay
@@ -124,6 +124,7 @@ async def _attempt(job: Job, bench: Bench) -> None:
 def _translate(job: Job, bench: Bench) -> Call | Script:
     mock = job.request.mock_response or job.deployment.mock_response
     if mock is not None:
+        job.adapter = MOCK  # the script is in OpenAI's form, whatever the deployment's provider speaks
         return mock_script(job.request, job.body, mock)
     credentials = bench.unseal(job.request.credentials) if job.request.credentials else {}
     return job.adapter.call(job.request, job.body, credentials)
@@ -171,7 +172,7 @@ async def _answer(job: Job, attempt: Attempt, response: Response, bench: Bench, 
         return
     body = await response.read(bench.settings.max_answer_bytes)
     attempt.first_byte = int(bench.now() * 1e6)
-    answered = job.adapter.answer(job.request, response.headers, body)
+    answered = job.adapter.answer(job.request, response.headers, body, job.body)
     attempt.usage = answered.usage
     await job.relay.answer(response.status, answered.headers, answered.usage, answered.body)
 

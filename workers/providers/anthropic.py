@@ -96,7 +96,7 @@ class Adapter:
         url, headers = self._access.to("/v1/messages", credentials)
         return Call(url, headers, msgspec.json.encode(sent))
 
-    def answer(self, request: Request, headers: Mapping[str, str], body: bytes) -> Answered:
+    def answer(self, request: Request, headers: Mapping[str, str], body: bytes, asked: bytes = b"") -> Answered:
         """A chat completion. Raises `Refused(PROVIDER_GARBLED)`."""
         try:
             message = _ANSWER.decode(body)

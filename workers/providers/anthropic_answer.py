@@ -11,6 +11,7 @@ import msgspec
 from schemas.failures import Kind, Refused
 from schemas.usage import Usage
 from workers.estimate import Passed
+from workers.providers.ahead import Ahead
 from workers.providers.chat import DONE, Chunks, tool_call
 from workers.providers.refusals import failure_of
 from workers.providers.sse import Cutter, events, parse
@@ -137,6 +138,7 @@ class Stream:
         self._include_usage = include_usage
         self._cutter = Cutter()
         self._chunks = Chunks("", model, created)
+        self._ahead = Ahead()
         self._passed = Passed(len)
         self._used = Used()
         self._tools: dict[int, int] = {}  # block -> tool call
@@ -165,11 +167,13 @@ class Stream:
 
     def feed(self, data: bytes) -> bytes:
         """Chunks for what arrived. Raises `Refused` for an error event, and for what is no event stream."""
+        self._ahead.check()
         block = self._cutter.feed(data)
-        return b"".join(map(self._translate, events(block))) if block else b""
+        return self._ahead.join(self._translate, events(block)) if block else b""
 
     def end(self) -> bytes:
         """Nothing: `message_stop` was the end. Raises `Refused(PROVIDER_BROKE_OFF)` when it did not come."""
+        self._ahead.check()
         rest = self._cutter.rest()
         last = self._translate(rest) if rest.strip() else b""
         if not self._started:

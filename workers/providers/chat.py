@@ -16,13 +16,19 @@ _ENCODER = msgspec.json.Encoder()
 class Chunks:
     """Writes the events of one chat stream; everything that stays the same is encoded once."""
 
-    def __init__(self, mark: str, model: str, created: int) -> None:
-        head = {"id": mark, "object": "chat.completion.chunk", "created": created, "model": model}
+    def __init__(self, mark: str, model: str, created: int, *, chat: bool = True) -> None:
+        kind = "chat.completion.chunk" if chat else "text_completion"
+        head = {"id": mark, "object": kind, "created": created, "model": model}
         self._head = b"data: " + _ENCODER.encode(head)[:-1]
 
     def delta(self, delta: Mapping[str, Any], finish: str | None = None) -> bytes:
         """One event with a delta; the last of a choice has its finish reason."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish}
+        return b'%b,"choices":[%b]}\n\n' % (self._head, _ENCODER.encode(choice))
+
+    def text(self, text: str, finish: str | None = None) -> bytes:
+        """One event of a text completion."""
+        choice = {"index": 0, "text": text, "logprobs": None, "finish_reason": finish}
         return b'%b,"choices":[%b]}\n\n' % (self._head, _ENCODER.encode(choice))
 
     def usage(self, usage: Usage) -> bytes:
@@ -42,11 +48,18 @@ class Completion(msgspec.Struct):
 
     def encode(self) -> bytes:
         """A `chat.completion` as JSON."""
-        choice = {"index": 0, "message": self.message, "logprobs": None, "finish_reason": self.finish}
+        return self._encode("chat.completion", {"message": self.message})
+
+    def encode_text(self) -> bytes:
+        """A `text_completion` as JSON."""
+        return self._encode("text_completion", {"text": self.message["content"] or ""})
+
+    def _encode(self, kind: str, said: dict[str, Any]) -> bytes:
+        choice = {"index": 0, **said, "logprobs": None, "finish_reason": self.finish}
         return _ENCODER.encode(
             {
                 "id": self.mark,
-                "object": "chat.completion",
+                "object": kind,
                 "created": self.created,
                 "model": self.model,
                 "choices": [choice],

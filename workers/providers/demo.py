@@ -15,7 +15,7 @@ from schemas.failures import Kind, Refused
 from schemas.usage import Usage
 from workers.estimate import estimate_prompt, estimate_text
 from workers.providers import openai
-from workers.providers.openai_stream import DONE
+from workers.providers.chat import DONE
 from workers.providers.openai_usage import write_usage
 from workers.providers.port import About, Call, Script
 from workers.providers.vectors import encode_base64
@@ -47,6 +47,10 @@ class Adapter(openai.Adapter):
         if request.endpoint is Endpoint.EMBEDDINGS:
             return _embeddings(request, _fields(body))
         return mock_script(request, body, self._text if self._text is not None else _answer_to(_fields(body)))
+
+
+MOCK = Adapter(Deployment(id="mock", group="mock", provider="demo", model="mock"))
+"""Reads back what `mock_script` wrote, whatever dialect the deployment's own provider speaks."""
 
 
 def mock_script(request: Request, body: bytes, text: str) -> Script:

@@ -80,7 +80,7 @@ class Adapter:
         url, headers = self._access.to(f"{self._quirks.path}/{request.endpoint.value}", credentials)
         return Call(url, headers, _ENCODER.encode(fields))
 
-    def answer(self, request: Request, headers: Mapping[str, str], body: bytes) -> Answered:
+    def answer(self, request: Request, headers: Mapping[str, str], body: bytes, asked: bytes = b"") -> Answered:
         """The answer, byte for byte. Raises `Refused(PROVIDER_GARBLED)` for anything but an answer's JSON object."""
         try:
             if not body.isascii():
@@ -92,8 +92,8 @@ class Adapter:
             if bytes(answer.error) not in (b"", b"null"):
                 raise Refused.carrying(self.failure(0, headers, body))
             raise Refused(Kind.PROVIDER_GARBLED, "The provider's answer holds no result.")
-        usage = read_usage(answer.usage)
-        return Answered(body, usage or Usage(completion=_completion(request, body), estimated=True), shown(headers))
+        usage = read_usage(answer.usage) or _estimated(request, asked, body)
+        return Answered(body, usage, shown(headers))
 
     def stream(self, request: Request, body: bytes) -> Stream:
         """Events pass byte for byte; see `Stream`."""
@@ -128,5 +128,6 @@ def _with_usage(options: msgspec.Raw | None) -> msgspec.Raw:
     return _raw(fields)
 
 
-def _completion(request: Request, body: bytes) -> int:
-    return 0 if request.endpoint is Endpoint.EMBEDDINGS else tokens(text_of_answer(body))
+def _estimated(request: Request, asked: bytes, body: bytes) -> Usage:
+    said = 0 if request.endpoint is Endpoint.EMBEDDINGS else tokens(text_of_answer(body))
+    return Usage(prompt=estimate_prompt(asked) if asked else 0, completion=said, estimated=True)

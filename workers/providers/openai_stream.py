@@ -13,11 +13,10 @@ import msgspec
 from schemas.failures import Failure, Kind, Refused
 from schemas.usage import Usage
 from workers.estimate import Passed
+from workers.providers.chat import DONE
 from workers.providers.openai_usage import read_usage
 from workers.providers.refusals import error_object, failure_of
 from workers.providers.sse import Cutter, events, parse
-
-DONE = b"data: [DONE]\n\n"
 
 _BEFORE_DONE = re.compile(rb"(?:^|[\r\n])data: ?$")
 _ERROR = re.compile(rb"(?:^|[\r\n])event: ?error|\"error\" ?:(?! ?null)")

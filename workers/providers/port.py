@@ -87,8 +87,11 @@ class Adapter(Protocol):
         Raises `Refused(INVALID_REQUEST)` naming the parameter for what the provider cannot do.
         """
 
-    def answer(self, request: Request, headers: Mapping[str, str], body: bytes) -> Answered:
-        """The answer to a non-streaming call that came with a 2xx. Raises `Refused(PROVIDER_GARBLED)`."""
+    def answer(self, request: Request, headers: Mapping[str, str], body: bytes, asked: bytes = b"") -> Answered:
+        """The answer to a non-streaming call that came with a 2xx; `asked` is the client's body.
+
+        Raises `Refused(PROVIDER_GARBLED)`, or with the error that the body holds.
+        """
 
     def stream(self, request: Request, body: bytes) -> Translation:
         """A translation for the stream of a 2xx; `body` is the client's, for estimating the prompt."""
