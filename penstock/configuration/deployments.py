@@ -177,13 +177,13 @@ class Reader:
                 self._problems.unused(node.place, f"model_info.{key}", NOT_YET)
 
     def _id(self, written: Node, group: str, info: Section) -> str:
-        node = info.node.value.get("id") if isinstance(info.node.value, dict) else None
         explicit = info.take("id", values.text)
         if explicit is None:
             return self._derived_id(written, group)
-        taken = self._ids.setdefault(explicit, str(info.node.place.spot))
-        if node is not None and taken != info.node.place.spot:
-            self._problems.error(node.place, f"the id is taken by the deployment at {taken}")
+        place = info.node.place
+        if explicit in self._ids:
+            self._problems.error(place, f"the id is taken by the deployment at {self._ids[explicit]}")
+        self._ids.setdefault(explicit, place.spot)
         return explicit
 
     def _derived_id(self, written: Node, group: str) -> str:
