@@ -1,0 +1,45 @@
+# Everything that is done with this repository; `make` alone lists it.
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint check bench test-inference lock test-setup
+
+help: ## what can be made
+	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed 's/:.* ## /\t/' | expand -t 18
+
+setup: ## the environment: .venv with the penstock command
+	@$(PYTHON) scripts/environment.py
+
+run: setup ## penstock serve on 127.0.0.1:4000 (more arguments: make run ARGS="--config litellm.yaml")
+	@exec $(BIN)/penstock serve --host 127.0.0.1 --port 4000 $(ARGS)
+
+test: test-setup ## all tests, on a private RabbitMQ and Postgres (or AMQP_URL, DATABASE_URL; ARGS go to pytest)
+	@$(PYTHON) scripts/rabbitmq.py
+	@exec $(BIN)/python -m pytest -n 2 $(ARGS)
+
+lint: test-setup ## ruff and mypy
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+check: lint test ## lint and test
+
+lock: ## renew uv.lock from pyproject.toml
+	@$(PYTHON) scripts/environment.py --lock
+
+ifneq ($(wildcard bench/run.py),)
+bench: test-setup ## measure against a mock upstream
+	@$(PYTHON) scripts/rabbitmq.py
+	@exec $(BIN)/python -m bench.run $(ARGS)
+endif
+
+ifneq ($(wildcard tests/inference),)
+test-inference: ## end to end against a real inference server (installs 1.2 GB)
+	@$(PYTHON) scripts/environment.py --group dev --group test --group inference
+	@$(PYTHON) scripts/rabbitmq.py
+	@exec $(BIN)/python -m pytest tests/inference $(ARGS)
+endif
+
+test-setup:
+	@$(PYTHON) scripts/environment.py --group dev --group test
