@@ -1,6 +1,6 @@
 """The ASGI application: FastAPI, the inference routes as plain ASGI endpoints, every error in OpenAI's shape."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -17,8 +17,9 @@ from api.openapi import describe
 from schemas.envelope import Endpoint
 from schemas.failures import Failure, Kind, Refused
 
-_PREFIXES = ("/v1/{}", "/{}", "/engines/{{model:path}}/{}", "/openai/deployments/{{model:path}}/{}")
-"""Where LiteLLM answers each inference path."""
+_PREFIXES = ("/v1/{}", "/{}")
+_WITH_MODEL = ("/engines/{{model:path}}/{}", "/openai/deployments/{{model:path}}/{}")
+"""Where LiteLLM answers each inference path; in the second group the path names the model."""
 
 _KINDS = {404: Kind.NOT_FOUND, 405: Kind.METHOD, 401: Kind.UNAUTHENTICATED, 403: Kind.FORBIDDEN}
 
@@ -26,10 +27,10 @@ _KINDS = {404: Kind.NOT_FOUND, 405: Kind.METHOD, 401: Kind.UNAUTHENTICATED, 403:
 def build(desk: Desk, routers: Sequence[APIRouter], version: str) -> Any:
     """The application that uvicorn serves."""
     app = FastAPI(title="Penstock", version=version, docs_url="/docs", redoc_url=None)
-    for endpoint in Endpoint:
-        handler = Inference(endpoint, desk)
-        for prefix in _PREFIXES:
-            app.router.routes.append(Route(prefix.format(endpoint.value), handler, methods=["POST"]))
+    inference = {endpoint: Inference(endpoint, desk) for endpoint in Endpoint}
+    for endpoint, handler in inference.items():
+        for path in (*_PREFIXES, *_WITH_MODEL):
+            app.router.routes.append(Route(path.format(endpoint.value), handler, methods=["POST"]))
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(Refused, _refused)
@@ -37,32 +38,48 @@ def build(desk: Desk, routers: Sequence[APIRouter], version: str) -> Any:
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(Exception, _bug)
     describe(app)
-    if desk.settings.cors_origins:
-        app.add_middleware(
-            CORSMiddleware,
-            allow_origins=list(desk.settings.cors_origins),
-            allow_methods=["*"],
-            allow_headers=["*"],
-            expose_headers=["*"],
-        )
-    return _WithRequestId(app)
+    short = {path.format(endpoint.value): handler for endpoint, handler in inference.items() for path in _PREFIXES}
+    door = _Door(app, short)
+    if not desk.settings.cors_origins:
+        return door
+    return CORSMiddleware(
+        door,
+        allow_origins=list(desk.settings.cors_origins),
+        allow_methods=["*"],
+        allow_headers=["*"],
+        expose_headers=["*"],
+    )
 
 
-class _WithRequestId:
-    """`x-request-id` on every answer; the inference routes set their own."""
+class _Door:
+    """The inference routes past FastAPI's middleware (0.09 ms of 0.46 a request), everything else through it.
 
-    def __init__(self, app: Any) -> None:
+    Puts `x-request-id` on every answer of the latter; the inference routes set their own.
+    """
+
+    def __init__(self, app: Any, short: Mapping[str, Inference]) -> None:
         self._app = app
+        self._short = short
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        async def marked(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                headers = message["headers"]
-                if not any(name == b"x-request-id" for name, _ in headers):
-                    headers.append((b"x-request-id", request_id().encode()))
-            await send(message)
+        if scope["type"] == "http":
+            handler = self._short.get(scope["path"])
+            if handler is not None and scope["method"] == "POST":
+                await handler(scope, receive, send)
+                return
+            send = _marked(send)
+        await self._app(scope, receive, send)
 
-        await self._app(scope, receive, marked if scope["type"] == "http" else send)
+
+def _marked(send: Any) -> Any:
+    async def marked(message: Any) -> None:
+        if message["type"] == "http.response.start":
+            headers = message["headers"]
+            if not any(name == b"x-request-id" for name, _ in headers):
+                headers.append((b"x-request-id", request_id().encode()))
+        await send(message)
+
+    return marked
 
 
 def _render(failure: Failure, status: int | None = None) -> Response:

@@ -27,9 +27,9 @@ def deadline_of(intake: Intake, headers: Iterable[tuple[bytes, bytes]], received
         elif name == b"x-litellm-stream-timeout" and intake.stream:
             seconds = min(seconds, _seconds(value.decode("latin-1"), "x-litellm-stream-timeout", default))
     for field in ("timeout", "request_timeout", "stream_timeout"):
-        value = intake.controls.get(field)
-        if value is not None and (field != "stream_timeout" or intake.stream):
-            seconds = min(seconds, _seconds(value, field, default))
+        given = intake.controls.get(field)
+        if given is not None and (field != "stream_timeout" or intake.stream):
+            seconds = min(seconds, _seconds(given, field, default))
     return received + seconds
 
 

@@ -16,7 +16,7 @@ def routes(pool: Pool, admit: Callable[..., object]) -> APIRouter:
     router = APIRouter(tags=["spend"], dependencies=[Depends(admit)])
 
     @router.get("/spend/logs")
-    async def logs(  # noqa: PLR0913 (LiteLLM's query parameters)
+    async def logs(
         api_key: str | None = None,
         user_id: str | None = None,
         request_id: str | None = None,

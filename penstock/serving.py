@@ -25,8 +25,8 @@ class HttpServer:
                 log_config=None,
                 server_header=False,
                 date_header=False,
+                proxy_headers=False,
                 timeout_graceful_shutdown=max(1, int(drain)),
-                h11_max_incomplete_event_size=None,
             )
         )
         self._task: asyncio.Task[None] | None = None
