@@ -93,6 +93,8 @@ class Link:
 
         Raises Closed when RabbitMQ refuses; when the connection is lost meanwhile, the next one shall do.
         """
+        if self._closing:
+            raise Closed("closed")
         connection = self._connection
         self._sessions[session] = None  # what was never there is not missed
         if connection is None or connection.closed is not None:

@@ -39,7 +39,7 @@ class RabbitBus:
         self._topology = topology
         self._declare = declare
         self._goodbye = goodbye
-        self._closed = False
+        self._opened = self._closed = False
         self._frames = Frames(self._returned)
         self._confirmed = Confirmed()
         where = endpoint(url)
@@ -59,6 +59,8 @@ class RabbitBus:
         except Closed as error:
             await self.close()
             raise BusDown(str(error)) from None
+        self._opened = True
+        self._changed()
 
     async def close(self) -> None:
         """Wait for the confirms that are still out, say what is written, disconnect."""
@@ -146,6 +148,8 @@ class RabbitBus:
             self.on_return(message, to)
 
     def _changed(self) -> None:
+        if not self._opened:
+            return
         self._refusal = "closed" if self._closed else self._publishing.trouble
         trouble = self._refusal or self._consuming.trouble
         if trouble != self.trouble:
