@@ -94,6 +94,8 @@ def upstream_model(deployment: Deployment, model: str) -> str:
 
 def provider_of(model: str) -> str | None:
     """The provider of a model that is named without one (`gpt-4o`, `claude-…`); None when the name does not say."""
+    if "," in model:
+        return None  # LiteLLM's "several models at once": not one model
     return next((provider for regex, provider in _FAMILIES if regex.match(model)), None)
 
 

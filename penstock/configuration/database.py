@@ -7,6 +7,7 @@ from penstock.configuration.known import words
 from penstock.configuration.problems import Wrong
 
 _SCHEMES = ("postgresql", "postgres")
+_NO_URL = "is not a valid URL; characters like / ? # [ ] in the password must be percent-encoded"
 _PRISMA_ONLY = words(
     """connection_limit max_idle_connection_lifetime pgbouncer pool_timeout single_use_connections socket_timeout
     sslaccept sslidentity statement_cache_size"""
@@ -20,11 +21,12 @@ def normalised(url: str) -> tuple[str, tuple[str, ...]]:
     """
     try:
         parts = urlsplit(url)
-        scheme = parts.scheme
     except ValueError:
-        raise Wrong("is not a valid URL; characters like / ? # [ ] in the password must be percent-encoded") from None
-    if scheme not in _SCHEMES:
+        raise Wrong(_NO_URL) from None
+    if parts.scheme not in _SCHEMES:
         raise Wrong("must begin with postgresql://")
+    if parts.fragment or "@" in parts.path:
+        raise Wrong(_NO_URL)
     kept, left_out = [], []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in _PRISMA_ONLY:
