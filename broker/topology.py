@@ -5,6 +5,7 @@ usage events are durable; whatever expires or is rejected ends in `dead`.
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -16,6 +17,8 @@ DEAD = "penstock.dead"  # fanout
 
 USAGE_QUEUE = "usage"
 DEAD_QUEUE = "dead"
+
+_UNSAFE = re.compile(r"[^a-zA-Z0-9\-_.:@,/+ ]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +98,13 @@ ROLES = {
 
 
 def requests_queue(group: str, klass: str = "interactive") -> str:
-    """The queue that a model group's requests wait in; at most 255 bytes, as AMQP wants."""
-    name = f"requests.{klass}.{group}"
-    if len(name.encode()) <= 255:
+    """The queue that a model group's requests wait in; at most 255 bytes, as AMQP wants.
+
+    AMQP client libraries take a small alphabet only; what is outside it (the `*` of a wildcard) is escaped as `#2A`.
+    """
+    safe = _UNSAFE.sub(lambda found: "".join(f"#{byte:02X}" for byte in found[0].encode()), group)
+    name = f"requests.{klass}.{safe}"
+    if len(name) <= 255:
         return name
     return f"requests.{klass}.sha256-{hashlib.sha256(group.encode()).hexdigest()}"
 

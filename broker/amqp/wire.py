@@ -236,7 +236,7 @@ class Decoder:
                 raise Garbled("a frame without its end octet")
             try:
                 event = self._frame(kind, channel, data, at + 7, stop)
-            except (IndexError, struct.error, PAMQPException) as error:
+            except (IndexError, ValueError, struct.error, PAMQPException) as error:
                 raise Garbled(f"a frame that cannot be read: {type(error).__name__}") from error
             if event is not None:
                 events.append((channel, event))

@@ -1,5 +1,7 @@
 """The hand-written codec against pamqp, and against bytes that come in any pieces."""
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,8 @@ from broker.port import Message
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=60)
 channels = st.integers(1, 65535)
-tags = st.integers(1, 2**64 - 1)
+exchanges = st.text("abcXYZ019-_.", max_size=60)
+tags = st.integers(1, 2**63 - 1)  # pamqp reads them as signed
 messages = st.builds(
     Message,
     body=st.binary(max_size=300),
@@ -34,7 +37,7 @@ def unmarshal_all(data: bytes) -> list[tuple[int, object]]:
     return frames
 
 
-@given(channels, names, names, messages, names, st.integers(9, 400))
+@given(channels, exchanges, names, messages, names, st.integers(9, 400))
 def test_what_we_publish_is_what_pamqp_reads(
     channel: int, exchange: str, key: str, message: Message, app: str, frame_max: int
 ) -> None:
@@ -109,11 +112,11 @@ def arrivals(draw: st.DrawFn) -> Expected:
     kind = draw(st.sampled_from(["deliver", "return", "ack", "nack", "heartbeat", "other"]))
     tag, flag = draw(tags), draw(st.booleans())
     if kind == "deliver":
-        method = pamqp_frame.marshal(commands.Basic.Deliver("c", tag, flag, draw(names), draw(names)), channel)
+        method = pamqp_frame.marshal(commands.Basic.Deliver("c", tag, flag, draw(exchanges), draw(names)), channel)
         event: wire.Event = wire.Delivered(tag, flag, known, message.body)
         return method + content(channel, message, extra, cut), [(channel, event)]
     if kind == "return":
-        exchange, key = draw(names), draw(names)
+        exchange, key = draw(exchanges), draw(names)
         method = pamqp_frame.marshal(commands.Basic.Return(312, "NO_ROUTE", exchange, key), channel)
         event = wire.Returned(312, exchange, key, known, message.body)
         return method + content(channel, message, extra, cut), [(channel, event)]
@@ -148,11 +151,9 @@ def comparable(event: wire.Event) -> object:
 @given(st.binary(max_size=400))
 def test_garbage_is_garbled_or_incomplete(data: bytes) -> None:
     decoder = wire.Decoder()
-    try:
+    with contextlib.suppress(wire.Garbled):
         decoder.feed(data)
         decoder.feed(data)
-    except wire.Garbled:
-        pass
 
 
 @given(arrivals(), st.data())
@@ -161,10 +162,8 @@ def test_a_damaged_frame_is_garbled_or_read_as_something_else(came: Expected, da
     at = data.draw(st.integers(0, len(stream) - 1))
     stream[at] ^= data.draw(st.integers(1, 255))
     decoder = wire.Decoder()
-    try:
+    with contextlib.suppress(wire.Garbled):
         decoder.feed(bytes(stream))
-    except wire.Garbled:
-        pass
 
 
 @pytest.mark.parametrize(
