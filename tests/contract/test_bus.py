@@ -15,7 +15,8 @@ QUEUE = requests_queue("a")
 TO = Address(REQUESTS, QUEUE)
 NOWHERE = Address(REQUESTS, requests_queue("nobody"))
 BOUND = 3 * 2**20
-TOPOLOGY = topology(("a", "b"), BOUND)
+ODD = "openai/* #1 ü " + "long" * 60
+TOPOLOGY = topology(("a", "b", "openai/*", ODD), BOUND)
 
 
 @pytest.fixture(params=["memory", "rabbitmq"])
@@ -61,6 +62,14 @@ async def test_a_message_arrives_as_it_was_published(bus: Bus) -> None:
     assert (one.body, one.id, one.correlation, one.reply_to) == (b"body", "i\u00e4", "c", "r")
     assert (one.redelivered, one.lost) == (False, False)
     one.ack()
+
+
+@pytest.mark.parametrize("group", ["openai/*", ODD])
+async def test_groups_of_any_name(bus: Bus, group: str) -> None:
+    taken = Taken()
+    await bus.consume(requests_queue(group), taken, 1)
+    await bus.publish(Address(REQUESTS, requests_queue(group)), Message(b"x"))
+    assert (await taken.next()).body == b"x"
 
 
 @pytest.mark.parametrize("size", [0, 1, 131_064, 131_065, 2 * 2**20])
