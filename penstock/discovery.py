@@ -43,7 +43,8 @@ async def tags(base: str, client: httpx.AsyncClient | None = None) -> tuple[str,
             if client is not None:
                 return await _names(client, base)
             # trust_env: a proxy for the outside must not be asked for what runs on this machine
-            async with httpx.AsyncClient(trust_env=False) as own:
+            # in a thread: loading the certificates takes a moment
+            async with await asyncio.to_thread(httpx.AsyncClient, trust_env=False) as own:
                 return await _names(own, base)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError) as error:
         _log.debug("no Ollama answers: %s", type(error).__name__)
@@ -54,10 +55,10 @@ async def _names(client: httpx.AsyncClient, base: str) -> tuple[str, ...]:
     async with client.stream("GET", f"{base}/api/tags") as response:
         response.raise_for_status()
         body = b""
-        async for part in response.aiter_bytes():
-            body += part
-            if len(body) > _LARGEST:
-                raise ValueError("too long")
+        async for part in response.aiter_bytes():  # to its end: leaving early would leave httpx's generators open
+            body += part if len(body) <= _LARGEST else b""
+    if len(body) > _LARGEST:
+        raise ValueError("too long")
     return _listed(httpx.Response(200, content=body).json())
 
 

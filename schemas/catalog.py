@@ -99,10 +99,21 @@ def provider_of(model: str) -> str | None:
     return next((provider for regex, provider in _FAMILIES if regex.match(model)), None)
 
 
-_FAMILIES = (
-    (re.compile(r"(ft:)?(gpt-\d|chatgpt-|o[134](-|$)|davinci-|babbage-)|gpt-(image|audio|realtime)"), "openai"),
-    (re.compile(r"text-embedding-(3-|ada-)|text-moderation-|omni-moderation-|dall-e-|tts-1|whisper-1"), "openai"),
-    (re.compile(r"claude-"), "anthropic"),
+_BEDROCK = (
+    "ai21|amazon|anthropic|cohere|deepseek|google|meta|minimax|mistral|moonshot(ai)?|nvidia|openai|qwen|stability"
+    "|twelvelabs|writer|zai"
+)
+_FAMILIES = tuple(
+    (re.compile(pattern), provider)
+    for pattern, provider in (
+        (r"(ft:)?(gpt-(?!oss|j|neo)|chatgpt-|o[134](-|$)|davinci-|babbage-)", "openai"),
+        (r"text-embedding-(3-|ada-)|(text|omni)-moderation-|dall-e-|tts-1|whisper-1|sora-|computer-use-", "openai"),
+        (r"claude-", "anthropic"),
+        (r"gemini-|(text|chat|code|codechat)-(bison|unicorn)|(text-)?multi(modal|lingual)-?embedding", "vertex_ai"),
+        (r"command(-|$)|rerank-|embed-(english|multilingual|v)", "cohere"),
+        (r"(jamba|j2)-", "ai21_chat"),
+        (rf"([a-z]{{2,6}}(-gov)?\.)?({_BEDROCK})\.", "bedrock"),
+    )
 )
 
 
