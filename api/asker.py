@@ -98,7 +98,9 @@ class Asker:
         queue = requests_queue(request.group)
         if self._settings.pool_wait <= 0 and not self._roster.serves(queue):
             raise _no_workers(request)
-        pending = Pending(request, len(body), self._settings.slow_reader_bytes)
+        settings = self._settings  # a stream is bounded by what its client leaves unread, an answer by its size
+        bound = settings.slow_reader_bytes if request.stream else settings.max_answer_bytes
+        pending = Pending(request, len(body), bound)
         self._pending[request.id] = pending
         self._bus.post(
             Address(REQUESTS, queue),

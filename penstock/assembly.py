@@ -169,7 +169,7 @@ async def _api(house: House, roles: Roles, stack: AsyncExitStack) -> None:
     async def admit(request: Request) -> Caller:
         return gatekeeper.admit(request.headers.raw)
 
-    pulse = health.Pulse(house.bus, roster, asker, _checks(house, pool), VERSION)
+    pulse = health.Pulse(house.bus, roster, asker, _checks(house, pool, roster), VERSION)
     desk = Desk(settings, catalog, gatekeeper, asker, _seal(config))
     routers = [health.routes(pulse, admit), models.routes(catalog, admit), spend.routes(pool, admit)]
     house.server = HttpServer(app.build(desk, routers, VERSION), settings.host, settings.port, settings.drain)
@@ -177,7 +177,7 @@ async def _api(house: House, roles: Roles, stack: AsyncExitStack) -> None:
     stack.push_async_callback(house.server.stop)
 
 
-def _checks(house: House, pool: Pool) -> tuple[tuple[str, health.Check], ...]:
+def _checks(house: House, pool: Pool, roster: Roster) -> tuple[tuple[str, health.Check], ...]:
     async def ledger() -> str | None:
         trouble = await reachable(pool)
         if trouble is None and await behind(pool):
@@ -187,7 +187,10 @@ def _checks(house: House, pool: Pool) -> tuple[tuple[str, health.Check], ...]:
     async def accounting() -> str | None:
         return house.accounting.trouble if house.accounting is not None else None
 
-    return ("ledger", ledger), ("accounting", accounting)
+    async def pools() -> str | None:
+        return "our own worker pools do not beat" if house.pools is not None and not roster.alive(house.name) else None
+
+    return ("ledger", ledger), ("accounting", accounting), ("pools", pools)
 
 
 def _lost_price(house: House) -> Any:

@@ -26,6 +26,7 @@ class HttpServer:
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
+                timeout_keep_alive=75,  # longer than the 60 s of common load balancers, which else reset calls
                 timeout_graceful_shutdown=max(1, int(drain)),
             )
         )

@@ -71,7 +71,7 @@ class Settings(Value):
     request_timeout: float = 6000.0
     stream_gap: float = 600.0  # longest silence between two chunks
     stream_comment_after: float = 15.0  # a waiting stream gets its 200 and SSE comments from then on
-    stream_window: float = 0.008  # chunks that come closer together share a message
+    stream_window: float = 0.02  # chunks that come closer together share a message
     slow_reader_bytes: int = 4 * 2**20  # unread by one client before its stream is ended
     pool_wait: float = 0.0  # how long a request waits for a pool that has no worker
     disconnect_grace: float = 2.0  # between a client's disconnect and the upstream's cancellation
