@@ -3,7 +3,8 @@
     bench/run.py [--scenarios closed,open10,stream,…] [--rounds 3] [--peer NAME URL PID [HEADER …]]
 
 Without a peer: CPU per request by process, latency added to the mock's own, overload (`bench/yardstick/bench.py`).
-With one, which has `http://127.0.0.1:$MOCK_PORT/v1` as its upstream: ours and the peer in turn (`versus.py`). Everything it needs is built and started here, and ended again.
+With one, which has `http://127.0.0.1:$MOCK_PORT/v1` as its upstream: ours and the peer in turn (`versus.py`).
+Everything that it needs is built and started here, and ended again.
 """
 
 import argparse
