@@ -90,11 +90,14 @@ ROLES = {
     ),
     "setup": Permissions(
         configure=r"^(penstock\.(requests|replies|events|usage|dead)|requests\..*|usage|dead)$",
-        write=r"^(requests\..*|usage|dead)$",
-        read=r"^(penstock\.(requests|usage|dead))$",
+        write=r"^(requests\..*|usage|dead|penstock\.dead)$",
+        read=r"^(penstock\.(requests|usage|dead)|requests\..*|usage)$",
     ),
 }
-"""`setup` declares the topology (`penstock admin topology`); the others then need to declare nothing but inboxes."""
+"""`setup` declares the topology (`penstock admin topology`); the others then need to declare nothing but inboxes.
+
+RabbitMQ wants a dead-letter exchange to be writable, and the queue readable, for who declares a queue with one.
+"""
 
 
 def requests_queue(group: str, klass: str = "interactive") -> str:
