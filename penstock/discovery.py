@@ -11,20 +11,20 @@ import httpx
 from schemas.config import Config, Deployment, PriceOverride
 
 LOCAL = "http://localhost:11434"
-_TIMEOUT = 1.0  # seconds: a start must not wait for what is not there
+PATIENCE = 1.0  # seconds: a start must not wait for what is not there
 _LARGEST = 2 * 2**20
 _FREE = PriceOverride(input=Decimal(0), output=Decimal(0))
 _log = logging.getLogger(__name__)
 
 
-async def with_ollama(config: Config, environ: Mapping[str, str], client: httpx.AsyncClient | None = None) -> Config:
+async def with_ollama(config: Config, environ: Mapping[str, str], patience: float = PATIENCE) -> Config:
     """The configuration with each model of the Ollama at `OLLAMA_API_BASE` or on this machine added.
 
     Each is a group under its own name and as `ollama/<name>`; a name that is taken stays what it is. No Ollama, or
-    one that answers anything else, changes nothing.
+    one that answers anything else, or nothing within `patience` seconds, changes nothing.
     """
     base = address(environ)
-    names = await tags(base, client)
+    names = await tags(base, patience)
     taken = {deployment.group for deployment in config.deployments} | set(config.aliases)
     found = tuple(deployment for deployment in _deployments(names, base) if deployment.group not in taken)
     return config.model_copy(update={"deployments": (*config.deployments, *found)}) if found else config
@@ -36,19 +36,18 @@ def address(environ: Mapping[str, str]) -> str:
     return base if "://" in base else f"http://{base}"
 
 
-async def tags(base: str, client: httpx.AsyncClient | None = None) -> tuple[str, ...]:
-    """The names that `GET /api/tags` lists; none when nobody answers as Ollama does within a second."""
-    try:
-        async with asyncio.timeout(_TIMEOUT):
-            if client is not None:
+async def tags(base: str, patience: float = PATIENCE) -> tuple[str, ...]:
+    """The names that `GET /api/tags` lists; none when nobody answers as Ollama does within `patience` seconds."""
+    # in a thread, and certificates only where they are needed: loading them takes a moment;
+    # trust_env: a proxy for the outside must not be asked for what runs on this machine
+    client = await asyncio.to_thread(httpx.AsyncClient, trust_env=False, verify=base.startswith("https:"))
+    async with client:
+        try:
+            async with asyncio.timeout(patience):
                 return await _names(client, base)
-            # trust_env: a proxy for the outside must not be asked for what runs on this machine
-            # in a thread: loading the certificates takes a moment
-            async with await asyncio.to_thread(httpx.AsyncClient, trust_env=False) as own:
-                return await _names(own, base)
-    except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError) as error:
-        _log.debug("no Ollama answers: %s", type(error).__name__)
-        return ()
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError) as error:
+            _log.debug("no Ollama answers: %s", type(error).__name__)
+            return ()
 
 
 async def _names(client: httpx.AsyncClient, base: str) -> tuple[str, ...]:

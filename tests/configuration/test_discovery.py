@@ -49,7 +49,7 @@ TAGS = json.dumps({"models": [{"name": "llama3.1:latest"}, {"name": "qwen:7b"}, 
 async def test_each_model_is_a_group_under_both_names():
     taken = Config(deployments=(Deployment(id="d", group="qwen:7b", provider="demo", model="demo"),))
     async with _server(_http(TAGS)) as base:
-        config = await with_ollama(taken, {"OLLAMA_API_BASE": base + "/"})
+        config = await with_ollama(taken, {"OLLAMA_API_BASE": base + "/"}, patience=30)
     assert Catalog(config).listing() == (
         "qwen:7b",
         "llama3.1",
@@ -87,8 +87,8 @@ async def test_whatever_else_answers_is_no_ollama(answer):
 
 
 async def test_who_says_nothing_does_not_hold_up_the_start():
-    async with _server(None) as base, asyncio.timeout(10):
-        assert await tags(base) == ()
+    async with _server(None) as base, asyncio.timeout(30):
+        assert await tags(base, patience=0.1) == ()
 
 
 async def test_nobody_there():
