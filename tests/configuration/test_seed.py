@@ -107,6 +107,12 @@ def test_every_name_of_the_seed_resolves(tmp_path):
     assert catalog.resolve("gpt-4") is None
 
 
+def test_it_loads_the_same_with_the_providers_there_are(tmp_path):
+    write(tmp_path, MODELS, "model_list/model_config.yaml")
+    path = write(tmp_path, MAIN)
+    assert load(path, ENVIRON).deployments == load(path, ENVIRON, PROVIDERS).deployments
+
+
 def test_no_secret_is_in_a_repr_or_a_warning(tmp_path):
     write(tmp_path, MODELS, "model_list/model_config.yaml")
     config = load(write(tmp_path, MAIN), ENVIRON, PROVIDERS)
