@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
+from anthropic.types import MessageParam, ToolUnionParam
 from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
@@ -24,9 +25,9 @@ from workers.providers.registry import adapter, entries, names
 GOLDEN = Path(__file__).parents[1] / "providers" / "golden"
 KEY = "sk-golden-key-0123456789"
 MODULES = sorted(set(names()) - set(vendors()))
+SHAPES = [*MODULES, "groq", "deepinfra"]  # vendors share the adapter: two stand for all
 ENDPOINTS = {"chat": Endpoint.CHAT, "completions": Endpoint.COMPLETIONS, "embeddings": Endpoint.EMBEDDINGS}
 WHOLE = {Endpoint.CHAT: ChatCompletion, Endpoint.COMPLETIONS: Completion, Endpoint.EMBEDDINGS: CreateEmbeddingResponse}
-CHUNK = {Endpoint.CHAT: ChatCompletionChunk, Endpoint.COMPLETIONS: Completion}
 Case = dict[str, Any]
 
 
@@ -137,13 +138,17 @@ def test_what_is_sent(provider: str, case: Case) -> None:
         validate_for_anthropic(sent)
 
 
+MESSAGES = TypeAdapter(list[MessageParam])
+TOOLS = TypeAdapter(list[ToolUnionParam])
+PARAMETERS = TypeAdapter(MessageCreateParamsNonStreaming)
+
+
 def validate_for_anthropic(sent: Any) -> None:
-    """The real SDK's types; `Iterable` is validated only when it is read."""
-    checked = TypeAdapter(MessageCreateParamsNonStreaming).validate_python({**sent, "stream": False})
-    for message in checked["messages"]:
-        if not isinstance(message["content"], str):
-            assert list(message["content"])
-    assert isinstance(list(checked.get("tools", ())), list)
+    """The real SDK's types. What they call `Iterable` is validated only when it is read, so each level by itself."""
+    PARAMETERS.validate_python({**sent, "stream": False})
+    for message in MESSAGES.validate_python(sent["messages"]):
+        assert list(message["content"])
+    TOOLS.validate_python(sent.get("tools", []))
 
 
 @pytest.mark.parametrize(("provider", "case"), [p for p in cases() if "refused" in p.values[1]])
@@ -176,7 +181,10 @@ def test_what_is_answered(provider: str, case: Case) -> None:
     if "usage" in case:
         assert answered.usage == Usage(**case["usage"])
     assert dict(answered.headers) == case.get("headers", {})
-    WHOLE[request.endpoint].model_validate_json(answered.body.replace(b"1e400", b"1"))
+    if (
+        request.endpoint is not Endpoint.EMBEDDINGS or b'"embedding":"' not in answered.body
+    ):  # the SDK decodes base64 later
+        WHOLE[request.endpoint].model_validate_json(answered.body.replace(b"1e400", b"1"))
 
 
 @pytest.mark.parametrize(("provider", "case"), [p for p in cases() if p.values[1].get("stream")])
@@ -190,9 +198,9 @@ def test_streams_in_every_segmentation(provider: str, case: Case) -> None:
         check_stream(case, data, found)
         if "usage" in case:
             assert translation.usage == Usage(**case["usage"])
-        for event in events(found):
+        for event in events(found) if request.endpoint is Endpoint.CHAT else ():
             if event != "[DONE]":
-                CHUNK[request.endpoint].model_validate(event)
+                ChatCompletionChunk.model_validate(event)
 
 
 def check_stream(case: Case, data: bytes, found: bytes) -> None:
@@ -230,7 +238,7 @@ def test_failures(provider: str, case: Case) -> None:
     check_failure(failure, case["failure"])
 
 
-@pytest.mark.parametrize("provider", sorted(names()))
+@pytest.mark.parametrize("provider", SHAPES)
 @pytest.mark.parametrize("garbage", [b"", b"<html>hello</html>", b"[]", b"null", b"\xff\xfe", b'{"a":1}', b"[" * 5000])
 def test_no_garbage_is_an_answer(provider: str, garbage: bytes) -> None:
     adapted = build(provider, {})
@@ -257,12 +265,13 @@ def test_an_endless_event_is_bounded(provider: str) -> None:
     assert failure.message in ("The provider sent an endless event.", "The provider sent an endless line.")
 
 
-@pytest.mark.parametrize("provider", sorted(names()))
-@pytest.mark.parametrize("status", [*range(300, 309), *range(400, 430), *range(500, 530)])
-def test_every_status_is_a_failure(provider: str, status: int) -> None:
-    failure = build(provider, {}).failure(status, {}, b"<html>%s</html>" % KEY.encode())
-    assert failure.provider_error == ""
-    assert KEY not in failure.message
+@pytest.mark.parametrize("provider", SHAPES)
+def test_every_status_is_a_failure(provider: str) -> None:
+    adapted = build(provider, {})
+    for status in (*range(300, 600), 999):
+        failure = adapted.failure(status, {}, b"<html>%b</html>" % KEY.encode())
+        assert failure.provider_error == ""
+        assert KEY not in failure.message
 
 
 @pytest.mark.parametrize("provider", sorted(set(names()) - {"demo"}))

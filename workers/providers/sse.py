@@ -5,7 +5,7 @@ import re
 from schemas.failures import Kind, Refused
 
 _LONGEST = 16 * 2**20  # bytes without an event boundary: no provider's event is that long
-_BOUNDARY = re.compile(rb"\n\n|\n\r\n?|\r\r\n?")
+_BOUNDARY = re.compile(rb"\n\n|\n\r\n|\n\r(?=[^\n])|\r\r")  # "\n\r" at the end: a "\n" may still come
 _LINE = re.compile(rb"\r\n|\n|\r")
 
 
