@@ -1,7 +1,6 @@
 """One attempt at an upstream call: who it is, what is known so far, and the event that tells the ledger."""
 
 import secrets
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -38,7 +37,7 @@ class Attempt:
             ask=ask,
         )
 
-    def event(self, ended: int, price: Callable[[Deployment, str, Usage], Decimal | None]) -> UsageEvent:
+    def event(self, ended: int, cost: Decimal | None) -> UsageEvent:
         """The attempt as the ledger will have it."""
         request = self.request
         return UsageEvent(
@@ -59,7 +58,7 @@ class Attempt:
             worker=self.worker,
             caller=request.caller,
             usage=self.usage,
-            cost=price(self.deployment, self.model, self.usage),
+            cost=cost,
             metadata=request.metadata,
         )
 

@@ -72,17 +72,19 @@ class Job:
     attempt: Attempt | None = None
     translation: Translation | None = None
     stopped: Failure | None = None
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[None] | None = None  # set by `execute`: one that is cancelled before its first step never runs
 
     def stop(self, kind: Kind, why: str) -> None:
         """End the call from outside: the asker is gone (CANCELLED) or we are (DRAINING). Later calls change nothing."""
-        if self.stopped is None and self.task is not None:
+        if self.stopped is None:
             self.stopped = Failure(kind, why)
-            self.task.cancel()
+            if self.task is not None:
+                self.task.cancel()
 
 
 async def execute(job: Job, bench: Bench) -> None:
     """Run the job to its end. Raises nothing; cancelled only through `Job.stop`."""
+    job.task = asyncio.current_task()
     try:
         await _attempt(job, bench)
         failure = None
@@ -99,6 +101,8 @@ async def execute(job: Job, bench: Bench) -> None:
 
 async def _attempt(job: Job, bench: Bench) -> None:
     request = job.request
+    if job.stopped is not None:
+        raise Refused.carrying(job.stopped)
     if bench.now() >= request.deadline:
         raise Refused(Kind.DEADLINE, "The request's deadline passed while it was queued.")
     call = _translate(job, bench)
@@ -206,11 +210,19 @@ async def _settle(job: Job, bench: Bench, failure: Failure | None) -> None:
         if failure is not None:
             attempt.failure = failure
             attempt.usage = _used(job, attempt, failure)
-        await bench.outbox.report(attempt.event(int(bench.now() * 1e6), bench.price))
+        await bench.outbox.report(attempt.event(int(bench.now() * 1e6), _cost(attempt, bench)))
     if failure is not None and failure.kind is Kind.DRAINING and not job.relay.opened:
         job.delivery.requeue()  # nothing of it has reached the asker: another worker may begin anew
     else:
         job.delivery.ack()
+
+
+def _cost(attempt: Attempt, bench: Bench) -> Decimal | None:
+    try:
+        return bench.price(attempt.deployment, attempt.model, attempt.usage)
+    except Exception:  # noqa: BLE001 (a price that cannot be told is unknown; the row must not be lost over it)
+        _LOG.exception("no price could be told for %s", attempt.model)
+        return None
 
 
 def _used(job: Job, attempt: Attempt, failure: Failure) -> Usage:

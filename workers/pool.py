@@ -105,9 +105,9 @@ class Pools:
             earlier.stop(Kind.DRAINING, "The connection to the queue was lost.")
         self._jobs[request.id] = job
         self._in_flight[deployment.id] += 1
-        job.task = asyncio.create_task(execute(job, self._bench))
-        self._tasks.add(job.task)
-        job.task.add_done_callback(lambda task: self._done(job, task))
+        task = asyncio.create_task(execute(job, self._bench))
+        self._tasks.add(task)
+        task.add_done_callback(lambda done: self._done(job, done))
 
     def _done(self, job: Job, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
