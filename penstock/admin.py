@@ -13,8 +13,8 @@ import click
 from broker.control import declare, inspect
 from broker.port import BusError
 from broker.topology import ROLES, Topology, topology
-from ledger.migrate import migrate
-from ledger.pool import open_pool
+from ledger.migrate import SchemaError, migrate
+from ledger.pool import ledger_needed, open_pool
 from ledger.spend import By, Sum, summary
 from penstock.configuration.loading import load
 from penstock.configuration.problems import ConfigurationError
@@ -140,8 +140,9 @@ def _plan(config: Config) -> Topology:
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:
     try:
-        return asyncio.run(work)
-    except (BusError, Refused, OSError) as error:
+        with ledger_needed():
+            return asyncio.run(work)
+    except (BusError, Refused, SchemaError, OSError) as error:
         raise click.ClickException(str(error)) from None
 
 

@@ -32,7 +32,7 @@ from broker.seal import Seal
 from broker.topology import topology
 from ledger.embedded import EmbeddedPostgres
 from ledger.migrate import behind, migrate
-from ledger.pool import Pool, open_pool, reachable
+from ledger.pool import Pool, ledger_needed, open_pool, reachable
 from ledger.prices import PriceBook
 from penstock.serving import HttpServer
 from penstock.version import VERSION
@@ -96,7 +96,8 @@ async def _ledger(config: Config, stack: AsyncExitStack) -> Pool:
         url = config.settings.database_url.get_secret_value()
     else:
         url = await stack.enter_async_context(EmbeddedPostgres(Path(config.settings.state_dir)))
-    await migrate(url)
+    with ledger_needed():
+        await migrate(url)
     pool = await open_pool(url)
     stack.push_async_callback(pool.close)
     return pool

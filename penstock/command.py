@@ -13,6 +13,8 @@ import click
 import uvloop
 
 from broker.port import BusError
+from ledger.embedded import CannotStart
+from ledger.migrate import SchemaError
 from penstock.admin import admin
 from penstock.assembly import House, Roles, assembled
 from penstock.configuration.problems import ConfigurationError
@@ -145,7 +147,7 @@ async def _until_told(config: Config, roles: Roles, *, discover: bool) -> int:
             await stop.wait()
             for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends the process at once
                 loop.add_signal_handler(number, os._exit, 130)
-    except (BusError, Refused, OSError) as error:
+    except (BusError, Refused, SchemaError, CannotStart, OSError) as error:
         click.echo(f"penstock: {error}", err=True)
         return 1
     return 0
