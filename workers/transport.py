@@ -39,20 +39,25 @@ class Response(ABC):
         if self._length() > limit:
             raise _too_large()
         parts, size = [], 0
-        async for part in self.chunks():
+        while part := await self._next():
             size += len(part)
             if size > limit:
                 raise _too_large()
             parts.append(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    @abstractmethod
-    def chunks(self) -> AsyncIterator[bytes]:
+    async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it arrives. Raises `Refused`: PROVIDER_BROKE_OFF, PROVIDER_GARBLED."""
+        while part := await self._next():
+            yield part
 
     @abstractmethod
     def close(self) -> None:
         """Let go: the connection is kept when the body was read to its end, else aborted."""
+
+    @abstractmethod
+    async def _next(self) -> bytes:
+        """What has arrived, at least a byte; b"" at the end."""
 
     def _length(self) -> int:
         text = self.headers.get("content-length", "")
@@ -69,11 +74,9 @@ class _Live(Response):
         self.status = response.status
         self.headers = {name.lower(): value for name, value in response.headers.items()}
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        content = self._response.content
+    async def _next(self) -> bytes:
         try:
-            while data := await content.readany():
-                yield data
+            return await self._response.content.readany()
         except aiohttp.ClientError as error:
             raise _in_the_body(error) from None
         except OSError:
@@ -85,14 +88,14 @@ class _Live(Response):
 
 class _Scripted(Response):
     def __init__(self, script: Script) -> None:
-        self._script = script
+        self._pause = script.pause
+        self._left = iter(script.chunks)
         self.status = script.status
         self.headers = {name.lower(): value for name, value in script.headers.items()}
 
-    async def chunks(self) -> AsyncIterator[bytes]:
-        for data in self._script.chunks:
-            await asyncio.sleep(self._script.pause)
-            yield data
+    async def _next(self) -> bytes:
+        await asyncio.sleep(self._pause)
+        return next(self._left, b"")
 
     def close(self) -> None:
         """Nothing is held."""

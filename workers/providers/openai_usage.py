@@ -51,13 +51,13 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
     if usage.prompt_tokens is None:
         counted = max(total - said, 0)
     return Usage(
-        prompt=counted,
-        completion=said,
-        cached=_whole(prompt.cached_tokens) or _whole(usage.prompt_cache_hit_tokens) or _whole(usage.cached_tokens),
-        cache_write=_whole(prompt.cache_write_tokens) or _whole(prompt.cache_creation_tokens),
-        reasoning=_whole(completion.reasoning_tokens) or _whole(usage.reasoning_tokens),
-        audio_in=_whole(prompt.audio_tokens),
-        audio_out=_whole(completion.audio_tokens),
+        counted,
+        said,
+        _whole(prompt.cached_tokens or usage.prompt_cache_hit_tokens or usage.cached_tokens),
+        _whole(prompt.cache_write_tokens or prompt.cache_creation_tokens),
+        _whole(completion.reasoning_tokens or usage.reasoning_tokens),
+        _whole(prompt.audio_tokens),
+        _whole(completion.audio_tokens),
     )
 
 
@@ -76,4 +76,6 @@ def write_usage(usage: Usage) -> dict[str, Any]:
 
 
 def _whole(value: Count) -> int:
-    return max(int(value), 0) if value is not None and abs(value) < 2**53 else 0
+    if not value:
+        return 0
+    return max(int(value), 0) if abs(value) < 2**53 else 0
