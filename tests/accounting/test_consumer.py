@@ -1,6 +1,6 @@
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -13,7 +13,7 @@ from ledger.pool import Pool, open_pool
 from ledger.spend import Which, listing
 from schemas.usage import encode
 from tests.ledger.events import event
-from tests.support.postgres import Postgres, private_postgres
+from tests.support.postgres import Postgres, PostgresServer, private_postgres
 from workers.accounting.consumer import Accounting, Pace
 
 QUICK = Pace(linger=0.005, retry_first=0.01, retry_most=0.05)
@@ -156,29 +156,36 @@ async def test_stop_of_an_idle_consumer(pool: Pool) -> None:
     assert accounting.trouble is None
 
 
-async def test_postgres_away_loses_nothing_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+@pytest.fixture
+def server() -> Iterator[PostgresServer]:
     with private_postgres() as server:
-        url = server.postgres.url()
-        await migrate(url)
-        pool = await open_pool(url)
-        queue = Queue()
-        accounting = Accounting(queue, pool, QUICK)  # type: ignore[arg-type]
-        await accounting.start()
-        assert await ends(queue.send(encode(event("a")))) == ["ack"]
-        await asyncio.to_thread(server.kill)
-        with caplog.at_level(logging.WARNING):
-            gone, kept = queue.send(encode(event("b")), encode(event("c")))
-            assert (await trouble_of(queue)).startswith("ledger: ")
-            await asyncio.sleep(0.3)
-        assert len(caplog.records) == 1, "one line for an outage, not one per try"
-        gone.lost = True
-        assert not kept.ended.done()
-        await asyncio.to_thread(server.start)
-        assert await ends([kept]) == ["ack"]
-        assert accounting.trouble is None
-        assert await attempts(pool) == ["a", "c"]
-        await accounting.stop()
-        await pool.close()
+        yield server
+
+
+async def test_postgres_away_loses_nothing_and_says_so(
+    server: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = server.postgres.url()
+    await migrate(url)
+    pool = await open_pool(url)
+    queue = Queue()
+    accounting = Accounting(queue, pool, QUICK)  # type: ignore[arg-type]
+    await accounting.start()
+    assert await ends(queue.send(encode(event("a")))) == ["ack"]
+    await asyncio.to_thread(server.kill)
+    with caplog.at_level(logging.WARNING):
+        gone, kept = queue.send(encode(event("b")), encode(event("c")))
+        assert (await trouble_of(queue)).startswith("ledger: ")
+        await asyncio.sleep(0.3)
+    assert len(caplog.records) == 1, "one line for an outage, not one per try"
+    gone.lost = True
+    assert not kept.ended.done()
+    await asyncio.to_thread(server.start)
+    assert await ends([kept]) == ["ack"]
+    assert accounting.trouble is None
+    assert await attempts(pool) == ["a", "c"]
+    await accounting.stop()
+    await pool.close()
 
 
 async def test_stop_does_not_wait_for_postgres(postgres: Postgres) -> None:
