@@ -40,6 +40,7 @@ from schemas.catalog import Catalog
 from schemas.config import Config, Deployment
 from schemas.usage import Caller, Usage
 from workers.accounting.consumer import Accounting
+from workers.accounting.dead_letters import DeadLetters
 from workers.execute import Bench
 from workers.pool import Pools
 from workers.providers.registry import adapter
@@ -133,6 +134,10 @@ async def _accounting(house: House, stack: AsyncExitStack) -> None:
     house.accounting = Accounting(house.bus, house.pool)
     await house.accounting.start()
     stack.push_async_callback(house.accounting.stop)
+    if house.config.settings.amqp_url is not None:
+        letters = DeadLetters(house.config.settings.amqp_url.get_secret_value(), house.pool)
+        await letters.start()
+        stack.push_async_callback(letters.stop)
 
 
 async def _worker(house: House, roles: Roles, stack: AsyncExitStack) -> None:
