@@ -18,6 +18,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from tests.support.harness import harness
 from tests.support.process import (
     UNPRIVILEGED,
     DidNotStart,
@@ -65,6 +66,7 @@ class Postgres:
         """The same over TLS; the certificate is checked with `cafile`, for `localhost` and 127.0.0.1."""
         return _with_database(self.tls_base_url, database)
 
+    @harness()
     def run(self, sql: str, database: str = "") -> str:
         """Run statements, each in its own transaction, with psql (20 ms); returns unaligned rows, tuples only."""
         url = self.url(database) if database else self.base_url
@@ -78,6 +80,7 @@ class Postgres:
 class PostgresServer:
     """A server's process and its directory; the data stays over `stop`, `kill` and `start`."""
 
+    @harness()
     def __init__(self, *, options: dict[str, str] | None = None) -> None:
         self._home = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
         self._log = self._home / "server.log"
@@ -106,6 +109,7 @@ class PostgresServer:
         assert self._child is not None, "not started"
         return self._child.pid
 
+    @harness()
     def start(self) -> Postgres:
         """Start and wait until it takes connections (0.1 to 0.3 s, also after `kill`)."""
         settings = [word for name, value in self._options.items() for word in ("-c", f"{name}={value}")]
@@ -118,16 +122,19 @@ class PostgresServer:
             self._door = _TlsDoor(self._home, self._tls_port, self._port)
         return self.postgres
 
+    @harness()
     def stop(self) -> None:
         """Stop it at once but in order: clients lose their connections, nothing is left to recover."""
         if self._child is not None:
             end(self._child, signal.SIGINT)
 
+    @harness()
     def kill(self) -> None:
         """`kill -9` of the postmaster; its children end with it."""
         if self._child is not None:
             end(self._child, signal.SIGKILL)
 
+    @harness()
     def discard(self) -> None:
         """Stop it and remove its directory."""
         if self._child is not None:

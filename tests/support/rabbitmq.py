@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
+from tests.support.harness import harness
 from tests.support.process import discard, end, free_ports, spawn, wait_for_port, write_certificate
 
 SCRIPTS = Path(os.environ.get("RABBITMQ_SCRIPTS", "/usr/lib/rabbitmq/bin"))
@@ -84,6 +85,7 @@ class RabbitMQ:
 class RabbitMQServer:
     """A broker's processes (epmd and the node) and its directory; the data stays over `stop` and `start`."""
 
+    @harness()
     def __init__(self, *, settings: str = "") -> None:
         self._home = Path(tempfile.mkdtemp(prefix="penstock-rabbitmq-"))
         self._log = self._home / "server.log"
@@ -112,6 +114,7 @@ class RabbitMQServer:
         """The node's process id."""
         return self._children[-1].pid
 
+    @harness()
     def start(self) -> RabbitMQ:
         """Start and wait until both listeners accept (4 to 8 s)."""
         env = environment(str(self._home), self._node, self._epmd_port) | {
@@ -133,14 +136,17 @@ class RabbitMQServer:
         wait_for_port(self._tls_port, self._children[-1], self._log)
         return self.broker
 
+    @harness()
     def stop(self) -> None:
         """Stop it in order: durable data is kept for the next `start`."""
         self._end(signal.SIGTERM)
 
+    @harness()
     def kill(self) -> None:
         """`kill -9`."""
         self._end(signal.SIGKILL)
 
+    @harness()
     def discard(self) -> None:
         """Kill it and remove its directory."""
         self.kill()
@@ -220,6 +226,7 @@ def _with_vhost(url: str, vhost: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path="/" + quote(vhost, safe="")))
 
 
+@harness()
 def _run(command: list[str | Path], env: dict[str, str], stdin: str | None = None) -> str:
     done = subprocess.run(command, env=env, input=stdin, capture_output=True, text=True, timeout=60, check=False)
     if done.returncode != 0:

@@ -16,6 +16,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from tests.support.harness import harness
 from tests.support.postgres import Postgres, PostgresServer
 from tests.support.process import DidNotStart, discard, tail
 from tests.support.rabbitmq import RabbitMQ, RabbitMQServer
@@ -56,6 +57,7 @@ def shared_postgres() -> Postgres:
     return Postgres(given) if given else Postgres(**_shared("postgres"))
 
 
+@harness()
 def _shared(name: str) -> dict[str, Any]:
     directory = Path(os.environ[RUN])
     facts = directory / f"{name}.json"

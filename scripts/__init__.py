@@ -1,0 +1,1 @@
+"""What make calls before there is an environment: standard library only."""
