@@ -55,7 +55,7 @@ class Process:
         return "".join(self.said)
 
 
-async def start(name: str, *arguments: str, environ: Mapping[str, str], within: float = 30) -> Process:
+async def start(name: str, *arguments: str, environ: Mapping[str, str], within: float = 60) -> Process:
     """`penstock …`, once it says that it is ready. Raises `AssertionError` with its output when it does not."""
     process = await asyncio.create_subprocess_exec(
         sys.executable,
