@@ -20,6 +20,7 @@ from schemas.envelope import (
     Ended,
     Failed,
     Frame,
+    Probe,
     Request,
     RollCall,
     Started,
@@ -32,6 +33,7 @@ from schemas.failures import Failure, Kind, Refused
 _LOG = logging.getLogger("penstock.api")
 _GRACE = 10.0  # seconds that a worker has to end a silent stream before we do
 _SWEEP = 0.5
+_PATIENCE = 2.0  # seconds without a usable bus until those whose request nobody has begun are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,8 @@ class Asker:
         self._settings = settings
         self._pending: dict[str, Pending] = {}
         self._unserved: dict[str, float] = {}
+        self._leaving: dict[str, asyncio.TimerHandle] = {}  # requests whose client is gone, in their grace
+        self._usable = 0.0  # loop time at which the bus was last seen without trouble
         self._inbox: Inbox | None = None
         self._sweeper: asyncio.Task[None] | None = None
         line.events.listen(line.roster.heard)
@@ -74,6 +78,9 @@ class Asker:
                 await self._sweeper
         for pending in self._pending.values():
             pending.fail(Failure(Kind.DRAINING, "The server is shutting down."))
+        for request, timer in self._leaving.items():
+            timer.cancel()
+            self._events.tell(Cancel(request))
         await self._attempts.close(patience=2)
         if self._inbox is not None:
             await self._inbox.close()
@@ -105,24 +112,39 @@ class Asker:
         self._bus.post(
             Address(REQUESTS, queue),
             Message(pack(request, body), request.id, request.id, request.reply_to, remaining),
-            lambda error: pending.fail(_refusal(error)),
+            lambda error: _refused(pending, error),
         )
         return pending
 
     def dismiss(self, pending: Pending) -> None:
-        """The client has its answer, or has gone: what still runs, or still waits, is cancelled."""
-        if self._pending.pop(pending.request.id, None) is None:
+        """The client has its answer, or has gone: what still waits is cancelled, what runs after a short grace.
+
+        A call that ends within the grace has its usage from the provider, and not an estimate.
+        """
+        request, attempt = pending.request.id, pending.attempt
+        if self._pending.pop(request, None) is None:
             return
-        answered = pending.done and (pending.attempt is None or pending.attempt.attempt not in self._attempts)
         pending.finish()
-        if not answered:
-            self._events.tell(Cancel(pending.request.id))
+        if pending.answered:
+            return
+        if attempt is None or not pending.abandoned:
+            self._events.tell(Cancel(request))
+            return
+        grace = self._settings.disconnect_grace
+        self._leaving[request] = asyncio.get_running_loop().call_later(grace, self._stop, request, attempt.attempt)
+
+    def _stop(self, request: str, attempt: str) -> None:
+        del self._leaving[request]
+        if attempt in self._attempts:
+            self._events.tell(Cancel(request))
 
     def _arrived(self, data: bytes, correlation: str) -> None:
         try:
             frame, body = unpack_frame(data)
         except (ValueError, msgspec.MsgspecError):
             _LOG.error("a message in the inbox is no frame")
+            return
+        if isinstance(frame, Probe):
             return
         pending = self._pending.get(correlation)
         if isinstance(frame, Started):
@@ -169,9 +191,13 @@ class Asker:
             self._roster.sweep(deaf=self._bus.trouble is not None)
             self._attempts.sweep()
             tick = asyncio.get_running_loop().time()
+            if self._bus.trouble is None:
+                self._usable = tick
             for pending in list(self._pending.values()):
                 if pending.opened:
                     self._watch_silence(pending, tick)
+                elif pending.attempt is None and tick - self._usable > _PATIENCE:
+                    pending.fail(Failure(Kind.BUS_DOWN, "The message queue is not available."))
                 else:
                     self._watch_pool(pending, tick)
             for request in self._unserved.keys() - self._pending.keys():
@@ -182,8 +208,9 @@ class Asker:
             pending.fail(Failure(Kind.PROVIDER_TIMEOUT, "The answer stopped in the middle."))
 
     def _watch_pool(self, pending: Pending, tick: float) -> None:
-        request = pending.request
-        if self._roster.serves(requests_queue(request.group)):
+        request, attempt = pending.request, pending.attempt
+        begun = attempt is not None and self._roster.alive(attempt.worker)
+        if begun or self._roster.serves(requests_queue(request.group)):
             self._unserved.pop(request.id, None)
         elif tick - self._unserved.setdefault(request.id, tick) >= self._settings.pool_wait:
             pending.fail(_no_workers(request).failure)
@@ -195,6 +222,11 @@ def _ends(frame: Frame) -> bool:
 
 def _no_workers(request: Request) -> Refused:
     return Refused(Kind.NO_WORKERS, f"No worker is serving the model '{request.group}' right now.")
+
+
+def _refused(pending: Pending, error: BusError) -> None:
+    pending.fail(_refusal(error))
+    pending.answered = not isinstance(error, BusDown)  # it is not in the queue; after a lost connection it may be
 
 
 def _refusal(error: BusError) -> Failure:

@@ -238,7 +238,7 @@ async def read_body(headers: Iterable[tuple[bytes, bytes]], receive: Receive, li
 async def _disconnected(receive: Receive, pending: Pending) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-    pending.fail(Failure(Kind.CANCELLED, "The client went away."))
+    pending.abandon()
 
 
 def _expire(pending: Pending) -> None:

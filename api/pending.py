@@ -8,7 +8,7 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-from schemas.envelope import Answer, Chunk, Ended, Failed, Frame, Opened, Request, Started
+from schemas.envelope import Answer, Chunk, Ended, Failed, Opened, Request, Started
 from schemas.failures import Failure, Kind, Refused
 
 Piece = Answer | Opened | Chunk | Ended
@@ -26,15 +26,17 @@ class Pending:
 
     __slots__ = (
         "_bound", "_failure", "_pieces", "_waiter",
-        "attempt", "done", "events", "last", "n", "opened", "request", "size", "unread",
+        "abandoned", "answered", "attempt", "done", "events", "last", "n", "opened", "request", "size", "unread",
     )  # fmt: skip
 
     def __init__(self, request: Request, size: int, bound: int) -> None:
         self.request = request
         self.size = size  # bytes of the body that was sent
+        self.abandoned = False  # the client is gone
         self.attempt: Started | None = None
         self.opened = False  # something of the answer has come: from here on only this attempt can end it
         self.done = False  # nothing more will come
+        self.answered = False  # the answer is complete, or its end was told: nobody works on it any more
         self.last = 0.0  # loop time of the last frame
         self.n = 0
         self.unread = 0
@@ -51,13 +53,13 @@ class Pending:
         replaces, self.attempt = self.attempt, started
         return Verdict(go=True, replaces=replaces)
 
-    def frame(self, frame: Frame, body: bytes) -> None:
+    def frame(self, frame: Piece | Failed, body: bytes) -> None:
         """A frame of the answer; those of an attempt that is not ours are ignored."""
         if self.done:
             return
         if isinstance(frame, Failed):
             self._failed(frame)
-        elif self.attempt is not None and frame.attempt == self.attempt.attempt and not isinstance(frame, Started):
+        elif self.attempt is not None and frame.attempt == self.attempt.attempt:
             self._piece(frame, body)
 
     def fail(self, failure: Failure) -> None:
@@ -66,6 +68,11 @@ class Pending:
             self.done = True
             self._failure = failure
             self._wake()
+
+    def abandon(self) -> None:
+        """The client is gone."""
+        self.abandoned = True
+        self.fail(Failure(Kind.CANCELLED, "The client went away."))
 
     def finish(self) -> None:
         """The client has all, or is gone: nothing more is wanted."""
@@ -87,12 +94,19 @@ class Pending:
         if frame.attempt and (self.attempt is None or frame.attempt != self.attempt.attempt):
             return
         if frame.failure.kind is Kind.DRAINING and not self.opened:
-            self.attempt = None  # the message goes back to the queue: another worker begins anew
+            if frame.attempt:
+                self.attempt = None  # the message goes back to the queue: another worker begins anew
             return
-        self.fail(frame.failure)
+        self.answered = True
+        if frame.failure.kind is Kind.CANCELLED:  # not by us: we would not listen any more
+            self.fail(Failure(Kind.WORKER_LOST, "The worker gave the request up."))
+        else:
+            self.fail(frame.failure)
 
     def _piece(self, frame: Piece, body: bytes) -> None:
         if isinstance(frame, Chunk | Ended):
+            if not self.opened:
+                return  # the beginning was lost: the worker knows, and the message goes to somebody anew
             self.n += 1
             if frame.n != self.n:
                 self.fail(Failure(Kind.WORKER_LOST, "A part of the answer was lost on the way."))
@@ -106,7 +120,7 @@ class Pending:
             return
         self._pieces.append((frame, body))
         if isinstance(frame, Ended) or (isinstance(frame, Answer) and not frame.more):
-            self.done = True
+            self.done = self.answered = True
         self._wake()
 
     def _wake(self) -> None:

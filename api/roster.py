@@ -26,11 +26,11 @@ class Roster:
         self.on_gone: Callable[[str], None] = lambda _process: None
 
     def heard(self, event: Event) -> None:
-        """Take note of a beat; other events are ignored."""
+        """Take note of a beat; other events are ignored.
+
+        One that leaves serves nothing, and is gone when it has been silent for a while: its last frames may still come.
+        """
         if not isinstance(event, Beat) or event.role != "worker":
-            return
-        if event.leaving:
-            self._lose(event.process)
             return
         known = self._known.get(event.process)
         if known is not None and known.serving == event.serving:

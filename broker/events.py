@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import Callable
 
 from broker.port import Address, Bus, Inbox, Message
@@ -16,6 +17,7 @@ class Events:
         self._bus = bus
         self._listeners: list[Callable[[Event], None]] = []
         self._inbox: Inbox | None = None
+        self._since: float | None = None  # loop time from which on we have heard everything
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Have `listener` called with every event, our own included."""
@@ -27,14 +29,24 @@ class Events:
 
     async def open(self) -> None:
         """Start listening."""
-        self._inbox = await self._bus.inbox(EVENTS, self._heard, lambda: None)
+        self._inbox = await self._bus.inbox(EVENTS, self._heard, self._deaf)
+        self._since = asyncio.get_running_loop().time()
+
+    def heard_for(self) -> float:
+        """Seconds for which no event was missed; minus infinity while we may be missing some."""
+        return -math.inf if self._since is None else asyncio.get_running_loop().time() - self._since
 
     async def close(self) -> None:
         """Stop listening."""
         if self._inbox is not None:
             await self._inbox.close()
 
+    def _deaf(self) -> None:
+        self._since = None
+
     def _heard(self, body: bytes, _correlation: str) -> None:
+        if self._since is None:
+            self._since = asyncio.get_running_loop().time()
         event = unpack_event(body)
         for listener in self._listeners:
             listener(event)

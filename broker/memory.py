@@ -18,6 +18,7 @@ class MemoryBus:
         self.trouble: str | None = "not connected"
         self.on_return: Callable[[Message, Address], None] | None = None
         self.on_trouble: Callable[[str | None], None] | None = None
+        self.losses = 0
         self._topology = topology
         self._clock = clock
         self._queues: dict[str, MemoryQueue] = {}
@@ -61,11 +62,15 @@ class MemoryBus:
         if error is not None:
             tell(on_failure, error)
 
-    async def publish(self, to: Address, message: Message) -> None:
-        """Publish. Raises BusError."""
+    def publish(self, to: Address, message: Message) -> "asyncio.Future[None]":
+        """Publish; the future has ended already."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         error = self._take(to, message)
-        if error is not None:
-            raise error
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+        return done
 
     async def flushed(self) -> None:
         """Let what is on its way be delivered."""

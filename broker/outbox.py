@@ -7,10 +7,12 @@ per process, and is sent by the next process that opens the same folder.
 
 import asyncio
 import contextlib
+import fcntl
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Awaitable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import msgspec
 
@@ -21,6 +23,7 @@ from schemas.usage import UsageEvent, decode, encode
 _LOG = logging.getLogger("penstock.outbox")
 _TO = Address(USAGE, USAGE_QUEUE)
 _RETRY = 0.5  # seconds between two tries of what the bus refused
+_AT_ONCE = 500  # spooled events that wait for their confirmation together
 
 
 class Outbox:
@@ -38,22 +41,15 @@ class Outbox:
         """How many events are not confirmed yet."""
         return len(self._held)
 
-    async def report(self, event: UsageEvent) -> None:
-        """Return when the event is the bus's responsibility. Cancelled before, the event stays held."""
+    def report(self, event: UsageEvent) -> Coroutine[Any, Any, None]:
+        """Post the event now, before whatever is sent after it.
+
+        What is returned ends when the event is the bus's responsibility. Cancelled before, the event stays held.
+        """
         data = encode(event)
         self._held[event.attempt] = data
         self._empty.clear()
-        while True:
-            try:
-                await self._bus.publish(_TO, Message(data, id=event.attempt, durable=True))
-                break
-            except BusError:
-                await asyncio.sleep(_RETRY)
-        self._forget(event.attempt)
-
-    def report_soon(self, event: UsageEvent, keep: Callable[[asyncio.Task[None]], None]) -> None:
-        """`report` in a task of its own, handed to `keep` so that somebody owns it."""
-        keep(asyncio.create_task(self.report(event), name="report usage"))
+        return self._confirmed(event.attempt, data, self._post(event.attempt, data))
 
     async def drained(self, patience: float) -> bool:
         """Wait up to `patience` seconds for everything to be confirmed."""
@@ -77,37 +73,65 @@ class Outbox:
         return len(self._held)
 
     async def send_spooled(self) -> int:
-        """Report what earlier processes left in the spool; each file is deleted once all of it is confirmed."""
+        """Send what earlier processes left in the spool; each file is deleted once all of it is confirmed.
+
+        Any number of processes may do so on one folder. Cancelled, or killed, whatever is not deleted is still there.
+        """
         count = 0
         for path in sorted(self._spool.glob("usage-*.jsonl")):
-            claimed = path.with_suffix(".sending")
-            try:
-                path.rename(claimed)  # so that of several processes on one folder only one sends it
-            except FileNotFoundError:
-                continue
-            events = _read(claimed)
-            await asyncio.gather(*(self.report(event) for event in events))
-            claimed.unlink()
-            count += len(events)
+            with _claimed(path) as file:
+                if file is None:
+                    continue
+                events = _read(file, path)
+                for at in range(0, len(events), _AT_ONCE):
+                    batch = events[at : at + _AT_ONCE]
+                    await asyncio.gather(*(self._delivered(event.attempt, encode(event)) for event in batch))
+                path.unlink()
+                count += len(events)
+        if count:
+            _LOG.info("%d usage events from the spool are on their way", count)
         return count
 
-    def recover_claims(self) -> None:
-        """Give files back that a process claimed and died over. Called once at start, before `send_spooled`."""
-        for path in self._spool.glob("usage-*.sending"):
-            path.rename(path.with_suffix(".jsonl"))
-
-    def _forget(self, attempt: str) -> None:
+    async def _confirmed(self, attempt: str, data: bytes, posted: Awaitable[None]) -> None:
+        await self._delivered(attempt, data, posted)
         self._held.pop(attempt, None)
         if not self._held:
             self._empty.set()
 
+    async def _delivered(self, attempt: str, data: bytes, posted: Awaitable[None] | None = None) -> None:
+        while True:
+            try:
+                await (posted or self._post(attempt, data))
+                return
+            except BusError:
+                posted = None
+                await asyncio.sleep(_RETRY)
 
-def _read(path: Path) -> list[UsageEvent]:
+    def _post(self, attempt: str, data: bytes) -> Awaitable[None]:
+        return self._bus.publish(_TO, Message(data, id=attempt, durable=True))
+
+
+@contextlib.contextmanager
+def _claimed(path: Path) -> Iterator[BinaryIO | None]:
+    """The file, locked as long as we live; None when another process has the lock, or has sent and deleted it."""
+    with contextlib.ExitStack() as stack:
+        try:
+            file = stack.enter_context(path.open("rb"))
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (FileNotFoundError, BlockingIOError):
+            yield None
+            return
+        yield file if path.exists() else None  # it may have been deleted between opening and locking
+
+
+def _read(file: BinaryIO, path: Path) -> list[UsageEvent]:
     events = []
-    for line in path.read_bytes().splitlines():
+    for line in file:
         try:
             events.append(decode(line))
-        except (msgspec.DecodeError, msgspec.ValidationError):
-            _LOG.error("a spooled usage event cannot be read and stays in %s.bad", path.name)
-            path.with_suffix(".bad").write_bytes(line + b"\n")
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            bad = path.with_suffix(".bad")
+            _LOG.error("a spooled usage event cannot be read: it is kept in %s", bad.name)
+            with bad.open("ab") as kept:
+                kept.write(line)
     return events

@@ -4,7 +4,7 @@
 functions, called on the event loop, and must not block or raise: whoever needs a task starts it.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -103,6 +103,9 @@ class Bus(Protocol):
     on_trouble: Callable[[str | None], None] | None
     """Told when `trouble` changes."""
 
+    losses: int
+    """Grows whenever something that was given to `send` may have been lost on its way out of this process."""
+
     async def open(self) -> None:
         """Connect and make sure of the topology. Raises `BusDown` when the first attempt fails."""
 
@@ -115,8 +118,11 @@ class Bus(Protocol):
     def post(self, to: Address, message: Message, on_failure: OnFailure) -> None:
         """Publish with confirmation, mandatory, without waiting: `on_failure` is called at most once, later or now."""
 
-    async def publish(self, to: Address, message: Message) -> None:
-        """Publish with confirmation, mandatory, and wait for it. Raises `BusError`."""
+    def publish(self, to: Address, message: Message) -> Awaitable[None]:
+        """Publish with confirmation, mandatory; awaiting what is returned raises `BusError`.
+
+        The message is on its way when this returns, before whatever is sent after it.
+        """
 
     async def flushed(self) -> None:
         """Return when what was published has mostly left this process: a sender's back-pressure."""

@@ -35,12 +35,13 @@ class RabbitBus:
         self.trouble: str | None = "not connected"
         self.on_return: Callable[[Message, Address], None] | None = None
         self.on_trouble: Callable[[str | None], None] | None = None
+        self.losses = 0
         self._url = url
         self._topology = topology
         self._declare = declare
         self._goodbye = goodbye
         self._opened = self._closed = False
-        self._frames = Frames(self._returned)
+        self._frames = Frames(self._returned, self._lost)
         self._confirmed = Confirmed()
         where = endpoint(url)
         self._publishing = self._link(where, Options(f"{name} publishing", heartbeat))
@@ -82,16 +83,18 @@ class RabbitBus:
         channel = self._frames.channel
         if channel is not None:
             channel.send(to, message)
+        else:
+            self.losses += 1
 
     def post(self, to: Address, message: Message, on_failure: OnFailure) -> None:
         """Publish with confirmation; `on_failure` is called when it was not taken over."""
         self._post(to, message, functools.partial(_report, on_failure, to))
 
-    async def publish(self, to: Address, message: Message) -> None:
-        """Publish and wait for the confirmation."""
+    def publish(self, to: Address, message: Message) -> "asyncio.Future[None]":
+        """Publish; the future ends with the confirmation."""
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._post(to, message, functools.partial(_resolve, done, to))
-        await done
+        return done
 
     async def flushed(self) -> None:
         """Return when what was published has mostly left this process."""
@@ -146,6 +149,9 @@ class RabbitBus:
     def _returned(self, message: Message, to: Address) -> None:
         if self.on_return is not None:
             self.on_return(message, to)
+
+    def _lost(self) -> None:
+        self.losses += 1
 
     def _changed(self) -> None:
         if not self._opened:

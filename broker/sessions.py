@@ -20,9 +20,10 @@ class Frames:
 
     vital = True
 
-    def __init__(self, on_return: Callable[[Message, Address], None]) -> None:
+    def __init__(self, on_return: Callable[[Message, Address], None], on_lost: Callable[[], None]) -> None:
         self.channel: Channel | None = None
         self._on_return = on_return
+        self._on_lost = on_lost
 
     async def attach(self, connection: Connection) -> Channel:
         """Open the channel."""
@@ -32,8 +33,9 @@ class Frames:
         return channel
 
     def detached(self, reason: Closed) -> None:
-        """Nothing is sent until the next one."""
+        """Nothing is sent until the next one, and of what was sent nobody knows how much arrived."""
         self.channel = None
+        self._on_lost()
 
     def _returned(self, event: Returned) -> None:
         known = event.properties

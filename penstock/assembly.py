@@ -3,6 +3,7 @@
 ledger -> bus -> accounting -> worker pools -> API
 """
 
+import asyncio
 import logging
 import os
 import secrets
@@ -23,7 +24,7 @@ from api.asker import Asker, Line
 from api.authenticate import Gatekeeper
 from api.inference import Desk
 from api.roster import Roster
-from broker.events import Events
+from broker.events import Events, Pulse
 from broker.memory import MemoryBus
 from broker.outbox import Outbox
 from broker.port import Bus
@@ -47,7 +48,7 @@ from workers.providers.registry import adapter
 from workers.transport import Transport
 
 _LOG = logging.getLogger("penstock")
-_LAST_EVENTS = 10.0  # seconds that the bus has at shutdown to confirm what is still held; then it is spooled
+_LAST_EVENTS = 5.0  # seconds that the bus has at shutdown to confirm what is still held; then it is spooled
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,8 @@ async def assembled(config: Config, roles: Roles) -> AsyncIterator[House]:
             await _worker(house, roles, stack)
         if roles.api:
             await _api(house, roles, stack)
+        sending = asyncio.create_task(_send_spooled(house.outbox), name="send spooled events")
+        stack.push_async_callback(_end, sending)
         yield house
 
 
@@ -129,6 +132,18 @@ async def _empty_outbox(outbox: Outbox) -> None:
         _LOG.warning("%d usage events wait in the spool for the next start", outbox.spill())
 
 
+async def _send_spooled(outbox: Outbox) -> None:
+    try:
+        await outbox.send_spooled()
+    except OSError:
+        _LOG.exception("the spool cannot be read: its usage events wait for the next start")
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
+
+
 async def _accounting(house: House, stack: AsyncExitStack) -> None:
     assert house.pool is not None
     house.accounting = Accounting(house.bus, house.pool)
@@ -153,6 +168,7 @@ async def _worker(house: House, roles: Roles, stack: AsyncExitStack) -> None:
         settings=config.settings,
         price=house.prices.cost,
         unseal=seal.open if seal is not None else _no_seal,
+        heard_for=house.events.heard_for,
     )
     served = tuple(d for d in config.deployments if not roles.providers or d.provider in roles.providers)
     house.pools = Pools(served, bench, house.events, adapter)
@@ -169,6 +185,9 @@ async def _api(house: House, roles: Roles, stack: AsyncExitStack) -> None:
     asker = Asker(Line(house.bus, house.events, roster, attempts), settings)
     await asker.open()
     stack.push_async_callback(asker.close)
+    beat = Pulse(house.events, house.name, "api", settings.beat_every, tuple)  # an alarm is told only to who publishes
+    beat.start()
+    stack.push_async_callback(beat.stop)
     gatekeeper = Gatekeeper(settings.master_key)
     catalog = Catalog(config)
 

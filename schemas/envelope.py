@@ -95,7 +95,11 @@ class Failed(msgspec.Struct, frozen=True, omit_defaults=True, tag="failed", kw_o
     attempt: str = ""
 
 
-Frame = Started | Answer | Opened | Chunk | Ended | Failed
+class Probe(msgspec.Struct, frozen=True, tag="probe"):
+    """Says nothing: whether the bus can deliver it tells the worker whether the asker is still there."""
+
+
+Frame = Started | Answer | Opened | Chunk | Ended | Failed | Probe
 
 
 class Serving(msgspec.Struct, frozen=True, omit_defaults=True):

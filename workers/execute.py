@@ -1,13 +1,15 @@
 """The life of one request in a worker, from delivery to acknowledgement.
 
-take -> translate -> announce -> call -> relay -> record -> acknowledge. Every way out passes `_settle`: an announced
-attempt is told to the ledger, confirmed, before the request is acknowledged.
+take -> translate -> announce -> call -> relay -> record -> acknowledge. Every way out passes `_settle`: an attempt that
+was begun is told to the ledger, confirmed, before the request is acknowledged. Its event leaves this process after the
+announcement and before the last frame: if we are killed, either the event is out or the asker still waits for the end.
 """
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -29,7 +31,7 @@ from workers.transport import Response, Transport
 
 _LOG = logging.getLogger("penstock.worker")
 _VERDICT_WAIT = 5.0  # seconds to wait for an asker's word before a second attempt; an asker answers at once or is gone
-_STALE = 1.0  # seconds on the way after which an asker may have given up
+_STALE = 1.0  # seconds on the way after which an asker may have given up, and we not have heard it
 _ERROR_BYTES = 2**20  # of an error's body; more says nothing more
 _MAYBE_BILLED = frozenset(
     {
@@ -56,6 +58,7 @@ class Bench:
     price: Callable[[Deployment, str, Usage], Decimal | None]
     unseal: Callable[[str], Mapping[str, Any]]
     now: Callable[[], float] = time.time
+    heard_for: Callable[[], float] = lambda: math.inf  # seconds without a missed event
     verdicts: dict[str, asyncio.Future[bool]] = field(default_factory=dict)
 
 
@@ -72,6 +75,7 @@ class Job:
     attempt: Attempt | None = None
     translation: Translation | None = None
     stopped: Failure | None = None
+    recorded: Coroutine[Any, Any, None] | None = None  # ends when the bus has confirmed the attempt's event
     task: asyncio.Task[None] | None = None  # set by `execute`: one that is cancelled before its first step never runs
 
     def stop(self, kind: Kind, why: str) -> None:
@@ -106,21 +110,19 @@ async def _attempt(job: Job, bench: Bench) -> None:
     if bench.now() >= request.deadline:
         raise Refused(Kind.DEADLINE, "The request's deadline passed while it was queued.")
     call = _translate(job, bench)
-    job.attempt = Attempt(
+    attempt = Attempt(
         request=request,
         deployment=job.deployment,
         model=upstream_model(job.deployment, request.model),
         worker=bench.worker,
         started=int(bench.now() * 1e6),
     )
-    ask = job.delivery.redelivered or bench.now() - request.received > _STALE
-    job.relay.started(job.attempt.announcement(ask=ask))
-    if ask:
-        await _permission(job, job.attempt, bench)
+    await _announce(job, attempt, bench)
+    job.attempt = attempt  # from here on there will be a row
     async with _time_limit(job, bench) as limit:
         response = await bench.transport.open(call)
         try:
-            await _answer(job, job.attempt, response, bench, limit)
+            await _answer(job, attempt, response, bench, limit)
         finally:
             response.close()
 
@@ -134,18 +136,33 @@ def _translate(job: Job, bench: Bench) -> Call | Script:
     return job.adapter.call(job.request, job.body, credentials)
 
 
+async def _announce(job: Job, attempt: Attempt, bench: Bench) -> None:
+    """Return when the announcement has left this process and, where that is asked, the asker has agreed.
+
+    One that was redelivered may be answered already, one that is old, or that waited while we did not hear the events,
+    may be unwanted: the asker alone knows.
+    """
+    ask = job.delivery.redelivered or bench.now() - job.request.received > _STALE or bench.heard_for() < _STALE
+    try:
+        async with asyncio.timeout(job.request.deadline - bench.now()):
+            job.relay.started(attempt.announcement(ask=ask))
+            await (_permission(job, attempt, bench) if ask else bench.bus.flushed())
+    except TimeoutError:
+        raise Refused(Kind.DEADLINE, "The request's deadline passed before it could be begun.") from None
+    if job.relay.torn:
+        raise Refused(Kind.DRAINING, "The connection to the queue was lost.")
+
+
 async def _permission(job: Job, attempt: Attempt, bench: Bench) -> None:
-    """One that was redelivered may be answered already, one that is old may be unwanted: the asker alone knows."""
     verdict = bench.verdicts[attempt.id] = asyncio.get_running_loop().create_future()
     try:
         async with asyncio.timeout(_VERDICT_WAIT):
             go = await verdict
     except TimeoutError:
-        go = False
+        go = job.relay.torn  # the question may have been lost, and then nobody has said no
     finally:
         del bench.verdicts[attempt.id]
     if not go:
-        job.attempt = None  # announced, but never begun
         raise Refused(Kind.CANCELLED, "Nobody waits for this request any more.")
 
 
@@ -178,6 +195,7 @@ async def _answer(job: Job, attempt: Attempt, response: Response, bench: Bench, 
     attempt.first_byte = int(bench.now() * 1e6)
     answered = job.adapter.answer(job.request, response.headers, body, job.body)
     attempt.usage = answered.usage
+    _record(job, attempt, bench)
     await job.relay.answer(response.status, answered.headers, answered.usage, answered.body)
 
 
@@ -199,22 +217,36 @@ async def _stream(
     attempt.usage = translation.usage
     if not relay.opened:
         relay.open(shown(response.headers), b"")
+    _record(job, attempt, bench)
     relay.end(last, attempt.usage)
 
 
+def _record(job: Job, attempt: Attempt, bench: Bench) -> None:
+    job.recorded = bench.outbox.report(attempt.event(int(bench.now() * 1e6), _cost(attempt, bench)))
+
+
 async def _settle(job: Job, bench: Bench, failure: Failure | None) -> None:
+    attempt = job.attempt
+    if attempt is not None and failure is not None and job.recorded is None:
+        attempt.failure = failure
+        attempt.usage = _used(job, attempt, failure)
+        _record(job, attempt, bench)
     if failure is not None:
         job.relay.fail(failure)
-    attempt = job.attempt
-    if attempt is not None:
-        if failure is not None:
-            attempt.failure = failure
-            attempt.usage = _used(job, attempt, failure)
-        await bench.outbox.report(attempt.event(int(bench.now() * 1e6), _cost(attempt, bench)))
-    if failure is not None and failure.kind is Kind.DRAINING and not job.relay.opened:
-        job.delivery.requeue()  # nothing of it has reached the asker: another worker may begin anew
+    if job.recorded is not None:
+        await job.recorded
+    if _begin_anew(job, failure):
+        job.delivery.requeue()
     else:
         job.delivery.ack()
+
+
+def _begin_anew(job: Job, failure: Failure | None) -> bool:
+    """True if the asker may have heard nothing of it: whoever gets the message next asks first."""
+    if failure is not None and failure.kind is Kind.CANCELLED:
+        return False
+    draining = failure is not None and failure.kind is Kind.DRAINING
+    return job.relay.torn or (draining and not job.relay.opened)
 
 
 def _cost(attempt: Attempt, bench: Bench) -> Decimal | None:

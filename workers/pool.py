@@ -1,6 +1,7 @@
 """A worker process's pools: what it consumes, what it has in hand, and how it stops."""
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -9,9 +10,9 @@ import msgspec
 
 from broker.events import Events, Pulse
 from broker.port import Address, Consumer, Delivery, Message
-from broker.topology import requests_queue
+from broker.topology import REPLIES, requests_queue
 from schemas.config import Deployment
-from schemas.envelope import Cancel, Event, Serving, Verdict, unpack_request
+from schemas.envelope import Cancel, Event, Probe, Serving, Verdict, pack, unpack_request
 from schemas.failures import Kind
 from workers.execute import Bench, Job, execute
 from workers.providers.port import Adapter
@@ -19,7 +20,9 @@ from workers.relay import Relay
 
 _LOG = logging.getLogger("penstock.worker")
 _REMEMBERED = 10_000  # cancelled requests that may still arrive
-_LAST_WORDS = 5.0  # seconds that stopped jobs have to tell asker and ledger
+_LAST_WORDS = 5.0  # seconds that jobs whose call has ended have to tell asker and ledger
+_LOOK = 0.05  # seconds between two looks at what still runs while draining
+_PROBE = pack(Probe())
 
 
 class Pools:
@@ -36,7 +39,9 @@ class Pools:
         self._served = [(deployment, adapter(deployment)) for deployment in deployments]
         self._consumers: list[Consumer] = []
         self._jobs: dict[str, Job] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[asyncio.Task[None], Job] = {}
+        self._draining = False
+        self._prober: asyncio.Task[None] | None = None
         self._cancelled: OrderedDict[str, None] = OrderedDict()
         self._in_flight = dict.fromkeys((d.id for d in deployments), 0)
         self._pulse = Pulse(events, bench.worker, "worker", bench.settings.beat_every, self._serving)
@@ -56,24 +61,38 @@ class Pools:
                 await self._bench.bus.consume(queue, self._taker(deployment, adapter), deployment.slots)
             )
         self._pulse.start()
+        self._prober = asyncio.create_task(self._probe(), name="probe askers")
 
     async def drain(self, patience: float) -> bool:
         """Take nothing new, let what runs finish within `patience` seconds, stop the rest; True if none was stopped."""
-        await asyncio.gather(*(consumer.cancel() for consumer in self._consumers))
-        await self._pulse.stop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=patience)
-        left = list(self._jobs.values())
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await asyncio.gather(*(consumer.cancel() for consumer in self._consumers))
+                self._pulse.beat()  # alive, and serving nothing any more
+                while self._calling():
+                    await asyncio.wait(self._tasks, timeout=_LOOK)
+        left = self._calling()
         for job in left:
             job.stop(Kind.DRAINING, "The worker is shutting down.")
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_LAST_WORDS)
+            await asyncio.wait(self._tasks, timeout=min(_LAST_WORDS, patience))
         for task in list(self._tasks):  # their events cannot be confirmed: the outbox has them
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._prober is not None:
+            self._prober.cancel()
+            await asyncio.gather(self._prober, return_exceptions=True)
+        await self._pulse.stop()
         return not left
 
+    def _calling(self) -> list[Job]:
+        """Jobs whose call has not ended; the others only wait for the bus."""
+        return [job for job in self._tasks.values() if job.stopped is None]
+
     def _serving(self) -> tuple[Serving, ...]:
+        if self._draining:
+            return ()
         return tuple(Serving(requests_queue(d.group), d.id, d.slots, self._in_flight[d.id]) for d, _ in self._served)
 
     def _taker(self, deployment: Deployment, adapter: Adapter) -> Callable[[Delivery], None]:
@@ -106,11 +125,11 @@ class Pools:
         self._jobs[request.id] = job
         self._in_flight[deployment.id] += 1
         task = asyncio.create_task(execute(job, self._bench))
-        self._tasks.add(task)
+        self._tasks[task] = job
         task.add_done_callback(lambda done: self._done(job, done))
 
     def _done(self, job: Job, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+        del self._tasks[task]
         self._in_flight[job.deployment.id] -= 1
         if self._jobs.get(job.request.id) is job:
             del self._jobs[job.request.id]
@@ -129,14 +148,21 @@ class Pools:
     def _cancel(self, request: str, attempt: str) -> None:
         job = self._jobs.get(request)
         if job is not None:
-            if not attempt or (job.attempt is not None and job.attempt.id == attempt):
+            if not attempt or job.relay.attempt == attempt:
                 job.stop(Kind.CANCELLED, "The client went away.")
         elif not attempt:
             self._cancelled[request] = None
             if len(self._cancelled) > _REMEMBERED:
                 self._cancelled.popitem(last=False)
 
-    def _asker_gone(self, message: Message, _to: Address) -> None:
-        job = self._jobs.get(message.correlation)
-        if job is not None:
-            job.stop(Kind.CANCELLED, "The process that asked is gone.")
+    async def _probe(self) -> None:
+        """A call that says nothing for minutes would not notice that its asker is gone."""
+        while True:
+            await asyncio.sleep(self._bench.settings.beat_every)
+            for asker in {job.request.reply_to for job in self._tasks.values()}:
+                self._bench.bus.send(Address(REPLIES, asker), Message(_PROBE))
+
+    def _asker_gone(self, _message: Message, to: Address) -> None:
+        for job in self._tasks.values():
+            if job.request.reply_to == to.key:
+                job.stop(Kind.CANCELLED, "The process that asked is gone.")

@@ -19,6 +19,7 @@ class Relay:
         self._bus = bus
         self._to = Address(REPLIES, request.reply_to)
         self._request = request.id
+        self._losses = bus.losses
         self._window = window
         self._loop = asyncio.get_running_loop()
         self._waiting: list[bytes] = []
@@ -27,6 +28,11 @@ class Relay:
         self._n = 0
         self.attempt = ""
         self.opened = False
+
+    @property
+    def torn(self) -> bool:
+        """True if a frame may have been lost on its way out of this process."""
+        return self._bus.losses != self._losses
 
     def started(self, frame: Started) -> None:
         """Announce the attempt that the following frames belong to."""
