@@ -33,6 +33,7 @@ _LOG = logging.getLogger("penstock.api")
 _JSON = (b"content-type", b"application/json")
 _SSE = (b"content-type", b"text/event-stream; charset=utf-8")
 _COMMENT = b": waiting\n\n"
+_BETWEEN_COMMENTS = 1.0  # seconds at least: the first may be wanted at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +123,21 @@ class Inference:
         seconds = pending.request.deadline - self._desk.now()
         alarm = loop.call_later(max(0.0, seconds), _expire, pending)
         listener = asyncio.create_task(_disconnected(receive, pending))
+        failure = None
         try:
-            await self._forward(pending, reply)
+            async with asyncio.timeout(None) as patience:
+                pending.cut_off = lambda: patience.reschedule(loop.time())
+                await self._forward(pending, reply)
         except Refused as refused:
-            await reply.fail(refused.failure)
+            failure = refused.failure
+        except TimeoutError:
+            failure = Failure(Kind.SLOW_READER, "The client did not read its answer fast enough.")
         finally:
             alarm.cancel()
             listener.cancel()
             self._desk.asker.dismiss(pending)
+        if failure is not None:  # last: a client that does not read keeps nobody else waiting
+            await reply.fail(failure)
 
     async def _forward(self, pending: Pending, reply: "_Reply") -> None:
         if pending.request.stream:
@@ -153,6 +161,7 @@ async def _first(pending: Pending, patience: float, reply: "_Reply") -> tuple[An
                 return await pending.next()
         except TimeoutError:
             await reply.comment()
+            patience = max(patience, _BETWEEN_COMMENTS)
 
 
 class _Reply:

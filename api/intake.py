@@ -116,11 +116,19 @@ def _value(fields: Fields, name: str, kind: type[Any]) -> Any:
     raw = fields.get(name)
     if raw is None:
         return None
-    value = msgspec.json.decode(raw)
+    value = _read(raw, name)
     if value is not None and type(value) is not kind:
         wanted = {str: "a string", bool: "a boolean", dict: "an object"}[kind]
         raise Refused(Kind.INVALID_REQUEST, f"Invalid type for '{name}': expected {wanted}.", param=name)
     return value
+
+
+def _read(raw: msgspec.Raw, name: str) -> Any:
+    """A value that is ours to understand. What is valid JSON may still be too large or too deep for us."""
+    try:
+        return msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise Refused(Kind.INVALID_REQUEST, f"Invalid value for '{name}': {_reason(error)}.", param=name) from None
 
 
 def _check_input(endpoint: Endpoint, fields: Fields) -> None:
@@ -136,7 +144,7 @@ def _check_input(endpoint: Endpoint, fields: Fields) -> None:
 
 def _user(fields: Fields) -> str:
     raw = fields.get("user")
-    value = msgspec.json.decode(raw) if raw is not None else None
+    value = _read(raw, "user") if raw is not None else None
     return value if isinstance(value, str) else ""
 
 
@@ -146,6 +154,6 @@ def _take_controls(fields: Fields) -> tuple[dict[str, Any], dict[str, Any], bool
     theirs = names & CREDENTIALS
     if "metadata" in names and bytes(fields.get("store", b"")) != b"true":
         ours = ours | {"metadata"}
-    controls = {name: msgspec.json.decode(fields.pop(name)) for name in ours}
-    credentials = {name: msgspec.json.decode(fields.pop(name)) for name in theirs}
+    controls = {name: _read(fields.pop(name), name) for name in ours}
+    credentials = {name: _read(fields.pop(name), name) for name in theirs}
     return controls, credentials, bool(ours or theirs)

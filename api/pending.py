@@ -6,6 +6,7 @@ second one is refused, and the answer ends with an error.
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple
 
 from schemas.envelope import Answer, Chunk, Ended, Failed, Opened, Request, Started
@@ -26,7 +27,8 @@ class Pending:
 
     __slots__ = (
         "_bound", "_failure", "_pieces", "_waiter",
-        "abandoned", "answered", "attempt", "done", "events", "last", "n", "opened", "request", "size", "unread",
+        "abandoned", "answered", "attempt", "cut_off", "done", "events", "last", "n", "opened", "request", "size",
+        "unread",
     )  # fmt: skip
 
     def __init__(self, request: Request, size: int, bound: int) -> None:
@@ -40,6 +42,7 @@ class Pending:
         self.last = 0.0  # loop time of the last frame
         self.n = 0
         self.unread = 0
+        self.cut_off: Callable[[], None] = lambda: None  # whoever hands on waits for the client: end that wait
         self.events = 0  # of a stream so far; about one token each
         self._bound = bound
         self._pieces: deque[tuple[Piece, bytes]] = deque()
@@ -112,12 +115,13 @@ class Pending:
                 self.fail(Failure(Kind.WORKER_LOST, "A part of the answer was lost on the way."))
                 return
         self.opened = True
+        if self.request.stream and self.unread > self._bound:  # a whole answer has the bound of all answers
+            self.fail(Failure(Kind.SLOW_READER, "The client did not read its answer fast enough."))
+            self.cut_off()
+            return
         self.unread += len(body)
         if self.request.stream:
             self.events += body.count(b"\n\n")
-        if self.unread > self._bound:
-            self.fail(Failure(Kind.SLOW_READER, "The client did not read its answer fast enough."))
-            return
         self._pieces.append((frame, body))
         if isinstance(frame, Ended) or (isinstance(frame, Answer) and not frame.more):
             self.done = self.answered = True

@@ -32,6 +32,7 @@ from workers.transport import Response, Transport
 _LOG = logging.getLogger("penstock.worker")
 _VERDICT_WAIT = 5.0  # seconds to wait for an asker's word before a second attempt; an asker answers at once or is gone
 _STALE = 1.0  # seconds on the way after which an asker may have given up, and we not have heard it
+_EARLY = 0.05  # seconds that alarms on two processes may be apart
 _ERROR_BYTES = 2**20  # of an error's body; more says nothing more
 _MAYBE_BILLED = frozenset(
     {
@@ -95,7 +96,7 @@ async def execute(job: Job, bench: Bench) -> None:
     except Refused as refused:
         failure = refused.failure
     except asyncio.CancelledError:
-        failure = job.stopped or Failure(Kind.DRAINING, "The worker was stopped.")
+        failure = _overdue(job, bench) or job.stopped or Failure(Kind.DRAINING, "The worker was stopped.")
     except Exception:  # noqa: BLE001 (the one place where a bug must not cost the asker its answer, or us the row)
         _LOG.exception("request %s failed in the worker itself", job.request.id)
         failure = Failure(Kind.INTERNAL, "The worker could not process the request.")
@@ -125,6 +126,14 @@ async def _attempt(job: Job, bench: Bench) -> None:
             await _answer(job, attempt, response, bench, limit)
         finally:
             response.close()
+
+
+def _overdue(job: Job, bench: Bench) -> Failure | None:
+    """An asker gives up at the deadline too, and its word may be here before our own alarm: it is no disconnect."""
+    cancelled = job.stopped is not None and job.stopped.kind is Kind.CANCELLED
+    if not cancelled or job.relay.opened or bench.now() < job.request.deadline - _EARLY:
+        return None
+    return Failure(Kind.PROVIDER_TIMEOUT, "The provider did not answer in time.")
 
 
 def _translate(job: Job, bench: Bench) -> Call | Script:
@@ -184,9 +193,7 @@ async def _time_limit(job: Job, bench: Bench) -> AsyncIterator[asyncio.Timeout]:
 async def _answer(job: Job, attempt: Attempt, response: Response, bench: Bench, limit: asyncio.Timeout) -> None:
     attempt.http_status = response.status
     if not 200 <= response.status < 300:
-        raise Refused.carrying(
-            job.adapter.failure(response.status, response.headers, await response.read(_ERROR_BYTES))
-        )
+        raise Refused.carrying(job.adapter.failure(response.status, response.headers, await _error_body(response)))
     if job.request.stream:
         job.translation = job.adapter.stream(job.request, job.body)
         await _stream(job, attempt, response, job.translation, bench, limit)
@@ -197,6 +204,14 @@ async def _answer(job: Job, attempt: Attempt, response: Response, bench: Bench, 
     attempt.usage = answered.usage
     _record(job, attempt, bench)
     await job.relay.answer(response.status, answered.headers, answered.usage, answered.body)
+
+
+async def _error_body(response: Response) -> bytes:
+    """An error's body, b"" for one that is endless or breaks off: the status alone says enough."""
+    try:
+        return await response.read(_ERROR_BYTES)
+    except Refused:
+        return b""
 
 
 async def _stream(

@@ -9,7 +9,8 @@ from schemas.envelope import Answer, Chunk, Ended, Failed, Frame, Opened, Reques
 from schemas.failures import Failure
 from schemas.usage import Usage
 
-_PART = 2**20  # bytes of a long answer per message; RabbitMQ 4 takes 16 MiB
+_PART = 2**20  # bytes of a long answer per message, and of a stream that wait for each other
+_LONGEST = 8 * 2**20  # bytes of a stream's events per message: one event can be long, and RabbitMQ 4 takes 16 MiB
 
 
 class Relay:
@@ -23,6 +24,7 @@ class Relay:
         self._window = window
         self._loop = asyncio.get_running_loop()
         self._waiting: list[bytes] = []
+        self._size = 0  # bytes of what waits
         self._timer: asyncio.TimerHandle | None = None
         self._last = 0.0
         self._n = 0
@@ -58,12 +60,20 @@ class Relay:
         """A stream's first bytes: they wait for nothing."""
         self.opened = True
         self._last = self._loop.time()
-        self._send(Opened(attempt=self.attempt, headers=dict(headers)), data)
+        self._send(Opened(attempt=self.attempt, headers=dict(headers)), data[:_LONGEST])
+        if len(data) > _LONGEST:
+            self._waiting.append(data[_LONGEST:])
+            self._flush()
 
     async def push(self, data: bytes) -> None:
         """More of the stream: at once if the last message is a window ago, else together with what follows."""
         self._waiting.append(data)
-        if self._timer is None:
+        self._size += len(data)
+        if self._size > _PART:
+            self._stop_timer()
+            self._flush()
+            await self._bus.flushed()
+        elif self._timer is None:
             due = self._last + self._window
             if self._loop.time() >= due:
                 self._flush()
@@ -74,9 +84,11 @@ class Relay:
     def end(self, data: bytes, usage: Usage) -> None:
         """The stream's last bytes, with all that still waited."""
         self._stop_timer()
-        rest = b"".join((*self._waiting, data))
-        self._waiting.clear()
-        self._ended(rest, usage)
+        self._waiting.append(data)
+        *parts, last = self._gathered()
+        for part in parts:
+            self._chunk(part)
+        self._ended(last, usage)
 
     def fail(self, failure: Failure) -> None:
         """The attempt's end without (the rest of) an answer; what was already translated goes first."""
@@ -88,9 +100,15 @@ class Relay:
     def _flush(self) -> None:
         self._timer = None
         self._last = self._loop.time()
+        for part in self._gathered():
+            self._chunk(part)
+
+    def _gathered(self) -> list[bytes]:
+        """What has waited, in parts that a message can take; mostly one."""
         data = b"".join(self._waiting)
         self._waiting.clear()
-        self._chunk(data)
+        self._size = 0
+        return [data[at : at + _LONGEST] for at in range(0, len(data), _LONGEST)] or [b""]
 
     def _chunk(self, data: bytes) -> None:
         self._n += 1

@@ -91,8 +91,23 @@ async def test_a_slow_reader_is_bounded() -> None:
     waiting.announced(started("a"))
     waiting.frame(Opened(attempt="a"), b"12345")
     waiting.frame(Chunk(attempt="a", n=1), b"678901")
+    assert not waiting.done  # one long event is no slowness
+    stuck = []
+    waiting.cut_off = lambda: stuck.append(True)
+    waiting.frame(Chunk(attempt="a", n=2), b"2")
     assert waiting.done
+    assert stuck
+    await waiting.next()
     await waiting.next()
     with pytest.raises(Refused) as caught:
         await waiting.next()
     assert caught.value.failure.kind is Kind.SLOW_READER
+
+
+async def test_a_whole_answer_in_parts_has_no_bound_here() -> None:
+    waiting = pending(stream=False, bound=10)
+    waiting.announced(started("a"))
+    waiting.frame(Answer(attempt="a", more=True), b"x" * 20)
+    waiting.frame(Chunk(attempt="a", n=1), b"y" * 20)
+    waiting.frame(Ended(attempt="a", n=2), b"z")
+    assert await text(waiting) == b"x" * 20 + b"y" * 20 + b"z"
