@@ -147,9 +147,9 @@ def place(tmp_path: Path, database_url: str) -> Iterator[Path]:
         for path in secrets.glob("amqp_*"):
             path.write_text(path.read_text().replace("@rabbitmq:5672/", f"@{address}/"))
         (secrets / "database_url").write_text(database_url)
-        users = server.broker.evaluate("[element(2, U) || U <- rabbit_auth_backend_internal:all_users()]")
+        users = server.broker.ctl("list_users", "--no-table-headers").splitlines()
+        assert {user.split()[0] for user in users} == {f"penstock-{role}" for role in ROLES}
         yield secrets
-    assert set(re.findall(r'"([^"]+)"', users)) == {f"penstock-{role}" for role in ROLES}
 
 
 @pytest.mark.timeout(150)
