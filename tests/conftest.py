@@ -8,6 +8,7 @@ import pytest
 
 from tests.support import servers
 from tests.support.postgres import Postgres
+from tests.support.process import RUN
 from tests.support.rabbitmq import RabbitMQ
 
 pytest_plugins = ["tests.support.police"]
@@ -15,7 +16,7 @@ _RUN = pytest.StashKey[servers.Run]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if servers.RUN not in os.environ:
+    if RUN not in os.environ:
         config.stash[_RUN] = servers.Run()
 
 

@@ -49,8 +49,8 @@ async def test_a_private_postgres_is_killed_and_comes_back() -> None:
 
 def test_a_run_that_is_killed_leaves_no_server(tmp_path: Path) -> None:
     code = (
-        "import os, time\nfrom tests.support import servers\nrun = servers.Run()\n"
-        "print(servers.shared_postgres().base_url, os.environ[servers.RUN], flush=True)\ntime.sleep(60)\n"
+        "import os, time\nfrom tests.support import process, servers\nrun = servers.Run()\n"
+        "print(servers.shared_postgres().base_url, os.environ[process.RUN], flush=True)\ntime.sleep(60)\n"
     )
     env = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "PENSTOCK_TEST_RUN")}
     run = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=env)

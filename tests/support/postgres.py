@@ -8,7 +8,6 @@ import shutil
 import signal
 import ssl
 import subprocess
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -26,6 +25,7 @@ from tests.support.process import (
     end,
     free_ports,
     is_root,
+    new_home,
     spawn,
     tail,
     user_group,
@@ -82,7 +82,7 @@ class PostgresServer:
 
     @harness()
     def __init__(self, *, options: dict[str, str] | None = None) -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="penstock-postgres-"))
+        self._home = new_home("penstock-postgres")
         self._log = self._home / "server.log"
         (self._port, self._tls_port) = free_ports(2)
         self._password = secrets.token_urlsafe(12)

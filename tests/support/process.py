@@ -8,6 +8,7 @@ import random
 import shutil
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+RUN = "PENSTOCK_TEST_RUN"  # names the run's directory to the processes that pytest-xdist starts
 UNPRIVILEGED = "nobody"  # what may not run as root runs as this user
 
 
@@ -82,6 +84,11 @@ def wait_for_port(port: int, child: subprocess.Popen[bytes], log: Path, patience
             return
         time.sleep(0.05)
     raise DidNotStart(f"nothing listens on port {port}; {log.name} ends with:\n{tail(log)}")
+
+
+def new_home(name: str) -> Path:
+    """A directory for a server, in the run's own, so that one sweep finds it all."""
+    return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=os.environ.get(RUN)))
 
 
 def tail(log: Path, size: int = 3000) -> str:

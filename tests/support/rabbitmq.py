@@ -5,7 +5,6 @@ import secrets
 import shutil
 import signal
 import subprocess
-import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from tests.support.harness import harness
-from tests.support.process import discard, end, free_ports, spawn, wait_for_port, write_certificate
+from tests.support.process import discard, end, free_ports, new_home, spawn, wait_for_port, write_certificate
 
 SCRIPTS = Path(os.environ.get("RABBITMQ_SCRIPTS", "/usr/lib/rabbitmq/bin"))
 USER = "penstock"
@@ -87,7 +86,7 @@ class RabbitMQServer:
 
     @harness()
     def __init__(self, *, settings: str = "") -> None:
-        self._home = Path(tempfile.mkdtemp(prefix="penstock-rabbitmq-"))
+        self._home = new_home("penstock-rabbitmq")
         self._log = self._home / "server.log"
         self._port, self._tls_port, self._dist_port, self._epmd_port = free_ports(4)
         self._password = secrets.token_urlsafe(12)

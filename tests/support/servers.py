@@ -5,6 +5,7 @@ The run's first process holds a lock as long as it lives. The first test that ne
 that lock: the kernel gives it up at the end of the run, at Ctrl-C and at `kill -9` alike.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -12,16 +13,18 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
 from tests.support.harness import harness
 from tests.support.postgres import Postgres, PostgresServer
-from tests.support.process import DidNotStart, discard, tail
+from tests.support.process import RUN, DidNotStart, discard, tail
 from tests.support.rabbitmq import RabbitMQ, RabbitMQServer
 
-RUN = "PENSTOCK_TEST_RUN"  # the run's directory, for the processes that pytest-xdist starts
+PREFIX = "penstock-tests-"
+YOUNG = 60.0  # seconds in which a run may still be about to lock its file, or its keepers about to end
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -29,7 +32,9 @@ class Run:
     """The run's directory and the lock that says it goes on. Made by its first process, closed at its end."""
 
     def __init__(self) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="penstock-tests-"))
+        _sweep()
+        self.directory = Path(tempfile.mkdtemp(prefix=PREFIX))
+        self.directory.chmod(0o711)  # Postgres may run as somebody else
         self._life = (self.directory / "life").open("w")
         fcntl.flock(self._life, fcntl.LOCK_EX)
         os.environ[RUN] = str(self.directory)
@@ -55,6 +60,15 @@ def shared_postgres() -> Postgres:
     """The run's Postgres: the one of `DATABASE_URL`, or our own. Raises `DidNotStart`."""
     given = os.environ.get("DATABASE_URL")
     return Postgres(given) if given else Postgres(**_shared("postgres"))
+
+
+def _sweep() -> None:
+    """Remove what runs left that were killed together with their keepers: nobody holds their lock."""
+    for life in Path(tempfile.gettempdir()).glob(f"{PREFIX}*/life"):
+        with contextlib.suppress(OSError), life.open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            if time.time() - life.stat().st_mtime > YOUNG:
+                discard(life.parent)
 
 
 @harness()
