@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 from collections.abc import Coroutine
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, get_args
@@ -84,7 +85,9 @@ def queues_command(path: Path | None, as_json: bool) -> None:
     """
     config = _config(path)
     found = _run(inspect(_amqp(config), _plan(config)))
-    rows = [{"queue": q.name, "messages": q.messages, "consumers": q.consumers} for q in found]
+    rows = [
+        {"queue": name, **(asdict(q) if q else {"messages": "missing", "consumers": ""})} for name, q in found.items()
+    ]
     _show(rows, as_json=as_json)
 
 
