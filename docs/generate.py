@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import yaml
@@ -23,15 +23,8 @@ from schemas.failures import TABLE  # noqa: E402
 
 HEADS = {
     "request": (envelope.Request,),
-    "frame": (
-        envelope.Started,
-        envelope.Answer,
-        envelope.Opened,
-        envelope.Chunk,
-        envelope.Ended,
-        envelope.Failed,
-    ),
-    "event": (envelope.Beat, envelope.RollCall, envelope.Cancel, envelope.Verdict),
+    "frame": get_args(envelope.Frame),
+    "event": get_args(envelope.Event),
     "usage": (usage.UsageEvent,),
 }
 CHANNELS = {
