@@ -25,18 +25,12 @@ _KINDS = {404: Kind.NOT_FOUND, 405: Kind.METHOD, 401: Kind.UNAUTHENTICATED, 403:
 
 
 def build(desk: Desk, routers: Sequence[APIRouter], version: str) -> Any:
-    """The application that uvicorn serves."""
-    app = FastAPI(title="Penstock", version=version, docs_url="/docs", redoc_url=None)
+    """The application of an API process."""
+    app = bare(routers, version)
     inference = {endpoint: Inference(endpoint, desk) for endpoint in Endpoint}
     for endpoint, handler in inference.items():
         for path in (*_PREFIXES, *_WITH_MODEL):
             app.router.routes.append(Route(path.format(endpoint.value), handler, methods=["POST"]))
-    for router in routers:
-        app.include_router(router)
-    app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(HTTPException, _http)
-    app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(Exception, _bug)
     describe(app)
     short = {path.format(endpoint.value): handler for endpoint, handler in inference.items() for path in _PREFIXES}
     door = _Door(app, short)
@@ -54,6 +48,18 @@ def build(desk: Desk, routers: Sequence[APIRouter], version: str) -> Any:
         await cors(scope, receive, _marked(send))  # preflights are answered here, and have an id too
 
     return outside
+
+
+def bare(routers: Sequence[APIRouter], version: str) -> FastAPI:
+    """An application with these routes alone, and our errors."""
+    app = FastAPI(title="Penstock", version=version, docs_url="/docs", redoc_url=None)
+    for router in routers:
+        app.include_router(router)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(Exception, _bug)
+    return app
 
 
 class _Door:

@@ -1,31 +1,18 @@
-"""Health: is the process alive, can it take a request end to end, and what it sees of the pools."""
+"""Health: is the process alive, can it do its part, and what the API sees of the pools."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
 
 from fastapi import APIRouter, Depends, Response
 
 from api.asker import Asker
 from api.roster import Roster
-from broker.port import Bus
 
 Check = Callable[[], Awaitable[str | None]]
 """Answers with what is wrong, or None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pulse:
-    """What health is told from."""
-
-    bus: Bus
-    roster: Roster
-    asker: Asker
-    checks: tuple[tuple[str, Check], ...]
-    version: str
-
-
-def routes(pulse: Pulse, admit: Callable[..., object]) -> APIRouter:
-    """The health routes; only `/health` needs a key."""
+def probes(checks: Mapping[str, Check], version: str) -> APIRouter:
+    """Liveness and readiness, for every role; without a key."""
     router = APIRouter(tags=["health"])
 
     @router.get("/health/liveliness")
@@ -36,28 +23,31 @@ def routes(pulse: Pulse, admit: Callable[..., object]) -> APIRouter:
 
     @router.get("/health/readiness")
     async def readiness(response: Response) -> dict[str, object]:
-        """200 when a request can be taken end to end, else 503 with the reasons."""
-        reasons = {} if pulse.bus.trouble is None else {"queue": pulse.bus.trouble}
-        for name, check in pulse.checks:
-            trouble = await check()
-            if trouble is not None:
-                reasons[name] = trouble
+        """200 when everything that this process needs is there (for an API: to take a request), else 503 and why."""
+        reasons = {name: trouble for name, check in checks.items() if (trouble := await check()) is not None}
         if reasons:
             response.status_code = 503
-            return {"status": "unhealthy", "reasons": reasons, "version": pulse.version}
-        return {"status": "healthy", "db": "connected", "queue": "connected", "version": pulse.version}
+            return {"status": "unhealthy", "reasons": reasons, "version": version}
+        return {"status": "healthy", **dict.fromkeys(checks, "ok"), "version": version}
 
-    @router.get("/health", dependencies=[Depends(admit)])
+    return router
+
+
+def overview(asker: Asker, roster: Roster, admit: Callable[..., object]) -> APIRouter:
+    """What an API process sees; with a key."""
+    router = APIRouter(tags=["health"], dependencies=[Depends(admit)])
+
+    @router.get("/health")
     async def health() -> dict[str, object]:
-        """What this process sees: requests waiting here, and what each worker process serves."""
+        """Requests that wait here, and what each worker process serves."""
         return {
-            "waiting": pulse.asker.waiting,
+            "waiting": asker.waiting,
             "workers": {
                 process: [
                     {"queue": s.queue, "deployment": s.deployment, "slots": s.slots, "in_flight": s.in_flight}
                     for s in serving
                 ]
-                for process, serving in pulse.roster.serving().items()
+                for process, serving in roster.serving().items()
             },
         }
 

@@ -33,8 +33,6 @@ class Outbox:
         self._bus = bus
         self._spool = spool
         self._held: dict[str, bytes] = {}
-        self._empty = asyncio.Event()
-        self._empty.set()
 
     @property
     def held(self) -> int:
@@ -48,15 +46,7 @@ class Outbox:
         """
         data = encode(event)
         self._held[event.attempt] = data
-        self._empty.clear()
         return self._confirmed(event.attempt, data, self._post(event.attempt, data))
-
-    async def drained(self, patience: float) -> bool:
-        """Wait up to `patience` seconds for everything to be confirmed."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience):
-                await self._empty.wait()
-        return not self._held
 
     def spill(self) -> int:
         """Write what is still held to the spool; the number of events. Called once, last, at shutdown."""
@@ -95,8 +85,6 @@ class Outbox:
     async def _confirmed(self, attempt: str, data: bytes, posted: Awaitable[None]) -> None:
         await self._delivered(attempt, data, posted)
         self._held.pop(attempt, None)
-        if not self._held:
-            self._empty.set()
 
     async def _delivered(self, attempt: str, data: bytes, posted: Awaitable[None] | None = None) -> None:
         while True:

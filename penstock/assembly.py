@@ -48,17 +48,20 @@ from workers.providers.registry import adapter
 from workers.transport import Transport
 
 _LOG = logging.getLogger("penstock")
-_LAST_EVENTS = 5.0  # seconds that the bus has at shutdown to confirm what is still held; then it is spooled
 
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """What one process does. `providers` narrows a worker to some of them; empty means all."""
+    """What one process does. `providers` narrows a worker to some of them; empty means all.
+
+    `probes`: a process without the API serves liveness and readiness at the address of the settings.
+    """
 
     api: bool = False
     worker: bool = False
     accounting: bool = False
     providers: tuple[str, ...] = ()
+    probes: bool = False
 
 
 @dataclass(slots=True)
@@ -89,7 +92,9 @@ async def assembled(config: Config, roles: Roles) -> AsyncIterator[House]:
         if roles.worker:
             await _worker(house, roles, stack)
         if roles.api:
-            await _api(house, roles, stack)
+            await _api(house, stack)
+        elif roles.probes:
+            await _listen(house, app.bare([health.probes(_checks(house, None), VERSION)], VERSION), stack)
         sending = asyncio.create_task(_send_spooled(house.outbox), name="send spooled events")
         stack.push_async_callback(_end, sending)
         yield house
@@ -120,15 +125,16 @@ async def _bus(config: Config, stack: AsyncExitStack) -> House:
     await bus.open()
     stack.push_async_callback(bus.close)
     outbox = Outbox(bus, Path(settings.state_dir) / "spool")
-    stack.push_async_callback(_empty_outbox, outbox)
+    stack.callback(_empty_outbox, outbox)
     events = Events(bus)
     await events.open()
     stack.push_async_callback(events.close)
     return House(config, name, bus, events, outbox, PriceBook())
 
 
-async def _empty_outbox(outbox: Outbox) -> None:
-    if not await outbox.drained(_LAST_EVENTS):
+def _empty_outbox(outbox: Outbox) -> None:
+    """Whoever reported has waited as long as it could: what is still held goes to disk."""
+    if outbox.held:
         _LOG.warning("%d usage events wait in the spool for the next start", outbox.spill())
 
 
@@ -176,7 +182,7 @@ async def _worker(house: House, roles: Roles, stack: AsyncExitStack) -> None:
     stack.push_async_callback(house.pools.drain, config.settings.drain)
 
 
-async def _api(house: House, roles: Roles, stack: AsyncExitStack) -> None:
+async def _api(house: House, stack: AsyncExitStack) -> None:
     config, pool = house.config, house.pool
     assert pool is not None
     settings = config.settings
@@ -194,16 +200,33 @@ async def _api(house: House, roles: Roles, stack: AsyncExitStack) -> None:
     async def admit(request: Request) -> Caller:
         return gatekeeper.admit(request.headers.raw)
 
-    pulse = health.Pulse(house.bus, roster, asker, _checks(house, pool, roster), VERSION)
     desk = Desk(settings, catalog, gatekeeper, asker, _seal(config))
-    routers = [health.routes(pulse, admit), models.routes(catalog, admit), spend.routes(pool, admit)]
-    house.server = HttpServer(app.build(desk, routers, VERSION), settings.host, settings.port, settings.drain)
+    routers = [
+        health.probes(_checks(house, roster), VERSION),
+        health.overview(asker, roster, admit),
+        models.routes(catalog, admit),
+        spend.routes(pool, admit),
+    ]
+    await _listen(house, app.build(desk, routers, VERSION), stack)
+
+
+async def _listen(house: House, application: Any, stack: AsyncExitStack) -> None:
+    settings = house.config.settings
+    house.server = HttpServer(application, settings.host, settings.port, settings.drain)
     await house.server.start()
     stack.push_async_callback(house.server.stop)
 
 
-def _checks(house: House, pool: Pool, roster: Roster) -> tuple[tuple[str, health.Check], ...]:
+def _checks(house: House, roster: Roster | None) -> dict[str, health.Check]:
+    """What this process cannot do without."""
+
+    async def queue() -> str | None:
+        return house.bus.trouble
+
     async def ledger() -> str | None:
+        pool = house.pool
+        if pool is None:
+            return None
         trouble = await reachable(pool)
         if trouble is None and await behind(pool):
             return "the schema is behind this version: run `penstock admin migrate`"
@@ -213,9 +236,10 @@ def _checks(house: House, pool: Pool, roster: Roster) -> tuple[tuple[str, health
         return house.accounting.trouble if house.accounting is not None else None
 
     async def pools() -> str | None:
-        return "our own worker pools do not beat" if house.pools is not None and not roster.alive(house.name) else None
+        heard = roster is None or house.pools is None or roster.alive(house.name)
+        return None if heard else "our own worker pools do not beat"
 
-    return ("ledger", ledger), ("accounting", accounting), ("pools", pools)
+    return {"queue": queue, "ledger": ledger, "accounting": accounting, "pools": pools}
 
 
 def _lost_price(house: House) -> Any:

@@ -36,7 +36,7 @@ _CONFIG = click.option(
 )
 _ADDRESS = (
     click.option("--host", help="Address to listen on (default 127.0.0.1)."),
-    click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (default 4000)."),
+    click.option("--port", type=click.IntRange(0, 65535), help="Port to listen on (API: default 4000)."),
 )
 
 
@@ -99,27 +99,34 @@ def api(path: Path | None, host: str | None, port: int | None) -> None:
 @main.command()
 @click.argument("providers", nargs=-1, metavar="[PROVIDER ...]")
 @_CONFIG
-def worker(providers: tuple[str, ...], path: Path | None) -> None:
+@_addressed
+def worker(providers: tuple[str, ...], path: Path | None, host: str | None, port: int | None) -> None:
     """Worker pools for the named providers, or for all in the configuration. Needs AMQP_URL and DATABASE_URL.
+
+    With --port it answers GET /health/liveliness and /health/readiness there.
 
     \b
     Examples:
         penstock worker --config config.yaml
         penstock worker openai anthropic --config config.yaml
     """
-    _run(path, Needs(providers=providers), Roles(worker=True, providers=providers))
+    probes = port is not None
+    _run(path, Needs(host, port, providers=providers), Roles(worker=True, providers=providers, probes=probes))
 
 
 @main.command()
 @_CONFIG
-def accounting(path: Path | None) -> None:
+@_addressed
+def accounting(path: Path | None, host: str | None, port: int | None) -> None:
     """The accounting consumer: usage events from the queue into Postgres. Needs AMQP_URL and DATABASE_URL.
+
+    With --port it answers GET /health/liveliness and /health/readiness there.
 
     \b
     Example:
         penstock accounting --config config.yaml
     """
-    _run(path, Needs(), Roles(accounting=True))
+    _run(path, Needs(host, port), Roles(accounting=True, probes=port is not None))
 
 
 main.add_command(admin)
@@ -159,8 +166,8 @@ def _announce(house: House, roles: Roles) -> None:
     if roles.api and roles.worker:
         click.echo(greeting(house, to_terminal=sys.stdout.isatty()))
     else:
-        click.echo(f"penstock: ready{_where(house)}")
+        click.echo(f"penstock: ready{_where(house, '/v1' if roles.api else '/health')}")
 
 
-def _where(house: House) -> str:
-    return "" if house.server is None else f" on http://{house.server.host}:{house.server.port}/v1"
+def _where(house: House, path: str) -> str:
+    return "" if house.server is None else f" on http://{house.server.host}:{house.server.port}{path}"
