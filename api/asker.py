@@ -186,11 +186,14 @@ class Asker:
                 pending.fail(Failure(Kind.WORKER_LOST, "The worker was lost in the middle of its answer."))
 
     async def _sweep(self) -> None:
+        clock = asyncio.get_running_loop().time
+        tick = clock()
         while True:
             await asyncio.sleep(_SWEEP)
-            self._roster.sweep(deaf=self._bus.trouble is not None)
+            before, tick = tick, clock()
+            late = tick - before > 2 * _SWEEP  # we were held up: beats may lie unread
+            self._roster.sweep(deaf=late or self._bus.trouble is not None)
             self._attempts.sweep()
-            tick = asyncio.get_running_loop().time()
             if self._bus.trouble is None:
                 self._usable = tick
             for pending in list(self._pending.values()):

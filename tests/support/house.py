@@ -47,9 +47,15 @@ class Process:
         return code
 
     async def stop(self, within: float = 30) -> int:
+        """SIGTERM; SIGKILL, and a `TimeoutError`, if that does not end it in time."""
         if self.process.returncode is None:
             self.process.terminate()
-        return await self.exited(within)
+        try:
+            return await self.exited(within)
+        except TimeoutError:
+            self.process.kill()
+            await self.exited()
+            raise
 
     def output(self) -> str:
         return "".join(self.said)
@@ -106,11 +112,27 @@ class House:
 
     base: str
     processes: dict[str, Process]
+    environ: dict[str, str] = field(default_factory=dict)
 
-    def client(self, **options: Any) -> httpx.AsyncClient:
-        """An HTTP client with the master key, at the root (not `/v1`)."""
+    async def add(self, name: str, role: str, *arguments: str, **environ: str) -> Process:
+        """One more process, ready; `environ` is for it alone."""
+        self.processes[name] = await start(name, role, *arguments, environ={**self.environ, **environ})
+        return self.processes[name]
+
+    async def knows(self, workers: int, api: str = "api0", within: float = 20) -> dict[str, list[dict[str, Any]]]:
+        """What the API process says of the workers, once just so many serve something."""
+        async with self.client(base=self.processes[api].base) as client, asyncio.timeout(within):
+            while True:
+                found = (await client.get("/health")).raise_for_status().json()["workers"]
+                serving: dict[str, list[dict[str, Any]]] = {name: what for name, what in found.items() if what}
+                if len(serving) == workers:
+                    return serving
+                await asyncio.sleep(0.05)
+
+    def client(self, base: str = "", **options: Any) -> httpx.AsyncClient:
+        """An HTTP client with the master key, at the root (not `/v1`) of the first API process, or of `base`."""
         return httpx.AsyncClient(
-            base_url=self.base.removesuffix("/v1"),
+            base_url=(base or self.base).removesuffix("/v1"),
             headers={"Authorization": f"Bearer {MASTER_KEY}"},
             timeout=30,
             trust_env=False,
@@ -162,16 +184,22 @@ async def separate(
         "PENSTOCK_CONFIG": str(path),
         **environ,
     }
-    processes: dict[str, Process] = {}
+    house = House("", {}, every)
     try:
-        processes["accounting"] = await start("accounting", "accounting", environ=every)
-        for i in range(workers):
-            processes[f"worker{i}"] = await start(f"worker{i}", "worker", environ=every)
+        starting = [
+            house.add("accounting", "accounting"),
+            *(house.add(f"worker{i}", "worker") for i in range(workers)),
+            *(house.add(f"api{i}", "api", "--port", "0") for i in range(apis)),
+        ]
+        failed = [one for one in await asyncio.gather(*starting, return_exceptions=True) if isinstance(one, Exception)]
+        if failed:
+            raise failed[0]
+        house.base = house.processes["api0"].base
         for i in range(apis):
-            processes[f"api{i}"] = await start(f"api{i}", "api", "--port", "0", environ=every)
-        yield House(processes["api0"].base, processes)
+            await house.knows(workers, f"api{i}")
+        yield house
     finally:
-        await asyncio.gather(*(p.stop() for p in reversed(processes.values())), return_exceptions=True)
+        await asyncio.gather(*(p.stop() for p in house.processes.values()), return_exceptions=True)
 
 
 def write(config: Mapping[str, Any], folder: Path) -> Path:

@@ -49,8 +49,9 @@ class Gone(Exception):
 class Wire:
     """What a reply writes to."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: Received) -> None:
         self._reader, self._writer = reader, writer
+        self.request = request
         self.keep = True
 
     async def write(self, data: bytes) -> None:
@@ -113,6 +114,11 @@ class Upstream:
         async with self._changed:
             await self._changed.wait_for(lambda: self._left >= count)
 
+    async def opened(self, count: int) -> None:
+        """Wait until exactly that many calls are open."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.open_calls == count)
+
     async def idle(self) -> None:
         """Wait until no call is open."""
         async with self._changed:
@@ -142,8 +148,9 @@ class Upstream:
         headers = {name.lower(): value.strip() for name, _, value in pairs}
         body = await reader.readexactly(int(headers.get("content-length", "0")))
         reply = self._replies[0] if len(self._replies) == 1 else self._replies.pop(0)
-        await self._note(Received(method, path, headers, body), 1)
-        wire = Wire(reader, writer)
+        received = Received(method, path, headers, body)
+        await self._note(received, 1)
+        wire = Wire(reader, writer, received)
         try:
             await reply(wire)
         except Gone:
