@@ -26,7 +26,7 @@ class Pending:
     """The state of one request on the asking side. Not thread-safe; all calls on the loop."""
 
     __slots__ = (
-        "_bound", "_failure", "_pieces", "_waiter",
+        "_bound", "_failure", "_hungry", "_pieces", "_waiter",
         "abandoned", "answered", "attempt", "cut_off", "done", "events", "last", "n", "opened", "request", "size",
         "unread",
     )  # fmt: skip
@@ -45,6 +45,7 @@ class Pending:
         self.cut_off: Callable[[], None] = lambda: None  # whoever hands on waits for the client: end that wait
         self.events = 0  # of a stream so far; about one token each
         self._bound = bound
+        self._hungry = False  # somebody is inside `next`
         self._pieces: deque[tuple[Piece, bytes]] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._failure: Failure | None = None
@@ -84,11 +85,13 @@ class Pending:
 
     async def next(self) -> tuple[Piece, bytes]:
         """The next piece of the answer. Raises `Refused` when the request failed."""
+        self._hungry = True
         while not self._pieces:
             if self._failure is not None:
                 raise Refused.carrying(self._failure)
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
+        self._hungry = False
         piece, body = self._pieces.popleft()
         self.unread -= len(body)
         return piece, body
@@ -115,7 +118,8 @@ class Pending:
                 self.fail(Failure(Kind.WORKER_LOST, "A part of the answer was lost on the way."))
                 return
         self.opened = True
-        if self.request.stream and self.unread > self._bound:  # a whole answer has the bound of all answers
+        # A whole answer has the bound of all answers; and whoever waits for a piece is not slow, only not yet awake.
+        if self.request.stream and self.unread > self._bound and not self._hungry:
             self.fail(Failure(Kind.SLOW_READER, "The client did not read its answer fast enough."))
             self.cut_off()
             return

@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx
 import openai
+import pytest
 
 from tests.support.house import MASTER_KEY, House, separate, serving
 from tests.support.postgres import Postgres
@@ -16,18 +17,20 @@ from tests.support.rabbitmq import RabbitMQ
 from tests.support.upstream import Upstream
 
 PROVIDER_KEY = "sk-provider-secret-0123456789abcdef"
+# Starting a system is what takes time here, on a busy machine much of it: it has limits of its own.
+ONLY_THE_TEST = pytest.mark.timeout(60, func_only=True)
 EMBEDDED, RABBITMQ, SEPARATE = "embedded", "rabbitmq", "separate"
 
 
 @dataclass(frozen=True)
 class Stand:
-    """What a test needs: the system, its upstream, a client, and where its broker is (empty when embedded)."""
+    """What a test needs: the system, its upstream, a client, and the URL of its broker (empty when embedded)."""
 
     house: House
     upstream: Upstream
     sdk: openai.AsyncOpenAI
     http: httpx.AsyncClient
-    vhost: str = ""
+    amqp_url: str = ""
 
     async def row(self, request_id: str) -> dict[str, Any]:
         """The one spend row of a request."""
@@ -45,8 +48,8 @@ def sdk(base: str, key: str = MASTER_KEY, **options: Any) -> openai.AsyncOpenAI:
 
 
 @contextmanager
-def urls(rabbitmq: RabbitMQ, postgres: Postgres) -> Iterator[tuple[dict[str, str], str]]:
-    """A vhost and a database of our own: the variables that name them, and the vhost."""
+def urls(rabbitmq: RabbitMQ, postgres: Postgres) -> Iterator[dict[str, str]]:
+    """A vhost and a database of our own: the variables that name them."""
     name = f"e2e_{uuid.uuid4().hex[:12]}"
     vhost = name if rabbitmq.ours else ""
     if vhost:
@@ -54,7 +57,7 @@ def urls(rabbitmq: RabbitMQ, postgres: Postgres) -> Iterator[tuple[dict[str, str
     postgres.run(f"create database {name}")
     try:
         amqp = rabbitmq.url(vhost) if vhost else rabbitmq.base_url
-        yield {"AMQP_URL": amqp, "DATABASE_URL": postgres.url(name)}, vhost
+        yield {"AMQP_URL": amqp, "DATABASE_URL": postgres.url(name)}
     finally:
         postgres.run(f"drop database {name} with (force)")
         if vhost:
@@ -67,11 +70,9 @@ async def standing(
 ) -> AsyncIterator[Stand]:
     """Penstock in one of its three forms; `servers` may be None for the embedded one."""
     async with AsyncExitStack() as stack:
-        vhost, environ = "", {}
-        if servers is not None:
-            environ, vhost = stack.enter_context(urls(*servers))
+        environ = {} if servers is None else stack.enter_context(urls(*servers))
         start = separate if form == SEPARATE else serving
         house = await stack.enter_async_context(start(config, folder, **environ))
         client = await stack.enter_async_context(sdk(house.base))
         http = await stack.enter_async_context(house.client())
-        yield Stand(house, upstream, client, http, vhost)
+        yield Stand(house, upstream, client, http, environ.get("AMQP_URL", ""))

@@ -8,10 +8,15 @@ import pydantic
 import pytest
 
 from tests.e2e import wire
-from tests.e2e.stand import PROVIDER_KEY, Stand
+from tests.e2e.stand import ONLY_THE_TEST, PROVIDER_KEY, Stand
 from tests.support import upstream as up
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.blocks_loop]  # the SDK imports itself bit by bit
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.blocks_loop,  # the SDK imports itself bit by bit
+    pytest.mark.xdist_group("openai"),  # one process, and so one start of each form
+    ONLY_THE_TEST,
+]
 ASK = [{"role": "user", "content": "Say hello."}]
 WEATHER = {
     "type": "function",
@@ -197,7 +202,7 @@ async def test_a_client_that_goes_away_cancels_the_call_and_is_accounted_for(sta
     stream = await stand.sdk.chat.completions.create(model="gpt-4o", messages=ASK, stream=True)
     assert (await anext(aiter(stream))).choices[0].delta.role == "assistant"
     request_id = stream.response.headers["x-request-id"]
-    gone = stand.upstream._left
+    gone = stand.upstream.left
     await stream.close()
     await stand.upstream.disconnected(gone + 1)
     row = await stand.row(request_id)

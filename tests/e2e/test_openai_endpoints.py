@@ -1,18 +1,29 @@
 """The real `openai` SDK beside chat: completions, embeddings, models, paths, keys, a client's own credentials."""
 
 import array
+import asyncio
 import base64
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from decimal import Decimal
 
+import aio_pika
 import openai
 import pytest
+from aio_pika.abc import AbstractIncomingMessage
 
+from broker.topology import REQUESTS, requests_queue
 from tests.e2e import wire
-from tests.e2e.stand import PROVIDER_KEY, Stand, sdk
+from tests.e2e.stand import ONLY_THE_TEST, PROVIDER_KEY, Stand
 from tests.support import upstream as up
 from tests.support.house import MASTER_KEY
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.blocks_loop]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.blocks_loop,  # the SDK imports itself bit by bit
+    pytest.mark.xdist_group("openai"),  # one process, and so one start of each form
+    ONLY_THE_TEST,
+]
 ASK = [{"role": "user", "content": "Say hello."}]
 VECTOR = [0.5, -0.25, 0.125]
 COMPLETION = {
@@ -145,7 +156,12 @@ async def test_credentials_of_a_client_where_they_are_allowed(stand: Stand) -> N
         "api_base": stand.upstream.url + "/theirs",
         "extra_headers": {"x-tenant": "t1"},
     }
-    raw = await stand.sdk.chat.completions.with_raw_response.create(model="yours", messages=ASK, extra_body=own)
+    async with tapped(stand) as messages:
+        raw = await stand.sdk.chat.completions.with_raw_response.create(model="yours", messages=ASK, extra_body=own)
+        for message in [await messages.get() for _ in range(1 if stand.amqp_url else 0)]:
+            assert b"Say hello" in message  # it is this request's
+            assert b"sk-client-own" not in message
+            assert b"theirs" not in message
     asked = stand.upstream.requests[0]
     assert asked.path == "/theirs/chat/completions"
     assert asked.headers["authorization"] == "Bearer sk-client-own-0123456789"
@@ -155,6 +171,25 @@ async def test_credentials_of_a_client_where_they_are_allowed(stand: Stand) -> N
     row = await stand.row(raw.headers["x-request-id"])
     assert "sk-client-own" not in str(row)
     assert "sk-client-own" not in stand.logs()
+
+
+@asynccontextmanager
+async def tapped(stand: Stand) -> AsyncIterator[asyncio.Queue[bytes]]:
+    """Copies of the messages that RabbitMQ routes to the group `yours`; nothing when embedded."""
+    seen: asyncio.Queue[bytes] = asyncio.Queue()
+    if not stand.amqp_url:
+        yield seen
+        return
+
+    async def see(message: AbstractIncomingMessage) -> None:
+        seen.put_nowait(message.body)
+
+    async with await aio_pika.connect(stand.amqp_url) as connection:
+        channel = await connection.channel()
+        queue = await channel.declare_queue(exclusive=True)
+        await queue.bind(REQUESTS, requests_queue("yours"))
+        await queue.consume(see, no_ack=True)
+        yield seen
 
 
 async def test_no_key_is_ever_said(stand: Stand) -> None:

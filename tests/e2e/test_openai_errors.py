@@ -1,4 +1,4 @@
-"""Each way to fail, as the real `openai` SDK sees it: the class, the status, all four keys, a row where there was a call."""
+"""Each way to fail as the real `openai` SDK sees it: class, status, all four keys, and a row where there was a call."""
 
 import json
 from typing import Any
@@ -8,10 +8,15 @@ import openai
 import pytest
 
 from tests.e2e import wire
-from tests.e2e.stand import PROVIDER_KEY, Stand, sdk
+from tests.e2e.stand import ONLY_THE_TEST, PROVIDER_KEY, Stand, sdk
 from tests.support import upstream as up
 
-pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.blocks_loop]
+pytestmark = [
+    pytest.mark.asyncio(loop_scope="session"),
+    pytest.mark.blocks_loop,  # the SDK imports itself bit by bit
+    pytest.mark.xdist_group("openai"),  # one process, and so one start of each form
+    ONLY_THE_TEST,
+]
 ASK = [{"role": "user", "content": "Say hello."}]
 KEYS = {"message", "type", "param", "code"}
 
@@ -153,11 +158,10 @@ async def test_an_error_inside_a_stream(stand: Stand) -> None:
     late = b'data: {"error":{"message":"The server had an error.","type":"server_error","param":null,"code":null}}\n\n'
     stand.upstream.script(up.chunked([*wire.WORDS[:2], late]))
     stream = await stand.sdk.chat.completions.create(model="gpt-4o", messages=ASK, stream=True)
-    got = []
+    chunks = aiter(stream)
+    assert [(await anext(chunks)).choices[0].delta.content for _ in range(2)] == ["", "Hel"]
     with pytest.raises(openai.APIError, match="The server had an error") as caught:
-        async for chunk in stream:
-            got.append(chunk.choices[0].delta.content)
-    assert got == ["", "Hel"]
+        await anext(chunks)
     assert isinstance(caught.value.body, dict)
     assert set(caught.value.body) == KEYS
     row = await stand.row(stream.response.headers["x-request-id"])

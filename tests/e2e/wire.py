@@ -1,4 +1,4 @@
-"""What OpenAI's API sends, as it sends it: pretty-printed bodies, one `data:` line per event, `usage: null` in chunks."""
+"""What OpenAI sends, as it sends it: pretty-printed bodies, one `data:` line per event, `usage: null` in chunks."""
 
 import json
 from typing import Any

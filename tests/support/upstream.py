@@ -81,7 +81,7 @@ class Upstream:
         self.requests: list[Received] = []
         self.open_calls = 0
         self.connections = 0
-        self._left = 0
+        self.left = 0
         self._replies: list[Reply] = []
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -112,7 +112,7 @@ class Upstream:
     async def disconnected(self, count: int) -> None:
         """Wait until that many clients have gone away before their answer was complete."""
         async with self._changed:
-            await self._changed.wait_for(lambda: self._left >= count)
+            await self._changed.wait_for(lambda: self.left >= count)
 
     async def opened(self, count: int) -> None:
         """Wait until exactly that many calls are open."""
@@ -154,7 +154,7 @@ class Upstream:
         try:
             await reply(wire)
         except Gone:
-            self._left += 1
+            self.left += 1
             wire.keep = False
         finally:
             await self._note(None, -1)

@@ -1,0 +1,113 @@
+"""API and worker of a Penstock in the test's own loop, on the in-process bus, without a ledger or a socket."""
+
+import asyncio
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+from pydantic import SecretStr
+
+from api import app, models
+from api.announced import AnnouncedAttempts
+from api.asker import Asker, Line
+from api.authenticate import Gatekeeper
+from api.inference import Desk
+from api.roster import Roster
+from broker.events import Events
+from broker.memory import MemoryBus
+from broker.outbox import Outbox
+from broker.port import Delivery
+from broker.seal import Seal
+from broker.topology import USAGE_QUEUE, topology
+from schemas.catalog import Catalog
+from schemas.config import Config, Deployment, Settings
+from schemas.usage import Usage, UsageEvent, decode
+from workers.execute import Bench
+from workers.pool import Pools
+from workers.providers.registry import adapter
+from workers.transport import Transport
+
+KEY = "sk-test-inside-0123456789"
+DEMO = Deployment(id="demo-1", group="demo", provider="demo", model="demo")
+
+
+@dataclass
+class Inside:
+    """The parts, for a test to look at."""
+
+    bus: MemoryBus
+    asker: Asker
+    roster: Roster
+    attempts: AnnouncedAttempts
+    pools: Pools
+    app: Any
+    http: httpx.AsyncClient
+    usage: list[UsageEvent] = field(default_factory=list)
+    _told: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def accounted(self, count: int) -> list[UsageEvent]:
+        """The usage events, once there are that many."""
+        async with asyncio.timeout(10):
+            while len(self.usage) < count:
+                self._told.clear()
+                await self._told.wait()
+        return self.usage
+
+    def take(self, delivery: Delivery) -> None:
+        """A usage event has come."""
+        self.usage.append(decode(delivery.body))
+        delivery.ack()
+        self._told.set()
+
+
+def free(_deployment: Deployment, _model: str, _usage: Usage) -> Decimal | None:
+    """Everything costs nothing."""
+    return Decimal(0)
+
+
+@asynccontextmanager
+async def inside(*deployments: Deployment, workers: bool = True, **settings: Any) -> AsyncIterator[Inside]:
+    """Deployments (demo without any) behind an ASGI application; `workers=False` leaves their queues alone."""
+    served = deployments or (DEMO,)
+    given = Settings(master_key=SecretStr(KEY), drain=1, **settings)
+    config = Config(deployments=served, settings=given)
+    bus = MemoryBus(topology(tuple(d.group for d in served), given.queue_bytes))
+    await bus.open()
+    events, transport = Events(bus), Transport()
+    await events.open()
+    with tempfile.TemporaryDirectory() as spool:
+        outbox, seal, roster, catalog = Outbox(bus, Path(spool)), Seal(KEY), Roster(), Catalog(config)
+        attempts = AnnouncedAttempts(outbox, lambda *_: Decimal(0), time.time)
+        asker = Asker(Line(bus, events, roster, attempts), given)
+        bench = Bench("worker-1", bus, outbox, transport, given, free, seal.open)
+        pools = Pools(served if workers else (), bench, events, adapter)
+        await asker.open()
+        await pools.start()
+        gatekeeper = Gatekeeper(given.master_key)
+
+        async def admit() -> None:
+            """Nobody is asked for a key here."""
+
+        desk = Desk(given, catalog, gatekeeper, asker, seal)
+        built = app.build(desk, [models.routes(catalog, admit)], "test")
+        client = httpx.AsyncClient(
+            transport=httpx.ASGITransport(built), base_url="http://test", headers={"authorization": f"Bearer {KEY}"}
+        )
+        found = Inside(bus, asker, roster, attempts, pools, built, client)
+        await bus.consume(USAGE_QUEUE, found.take, 1000)
+        try:
+            await asyncio.sleep(0)  # the first beat
+            yield found
+        finally:
+            await client.aclose()
+            await pools.drain(1)
+            await asker.close()
+            await events.close()
+            await bus.close()
+            await transport.close()
