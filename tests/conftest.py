@@ -54,6 +54,6 @@ def amqp_url(rabbitmq: RabbitMQ) -> Iterator[str]:
 def database_url(postgres: Postgres) -> Iterator[str]:
     """A fresh, empty database's URL; the database is dropped afterwards, with whoever is still connected."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    postgres.run(f"create database {name}")
+    postgres.run(f"create database {name} strategy = file_copy")  # 40 ms; the default strategy takes 120
     yield postgres.url(name)
     postgres.run(f"drop database {name} with (force)")
