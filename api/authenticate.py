@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
+from fastapi import Request
 from pydantic import SecretStr
 
 from schemas.failures import Kind, Refused
@@ -21,6 +22,10 @@ class Gatekeeper:
         self._caller = Caller(
             key_hash=hashlib.sha256(self._master).hexdigest(), key_alias="master", user="default_user_id"
         )
+
+    async def dependency(self, request: Request) -> Caller:
+        """`admit` as a FastAPI dependency."""
+        return self.admit(request.headers.raw)
 
     def admit(self, headers: Headers) -> Caller:
         """The caller behind the request's key. Raises `Refused(UNAUTHENTICATED)`."""

@@ -16,10 +16,11 @@ from broker.port import BusError
 from ledger.embedded import CannotStart
 from ledger.migrate import SchemaError
 from penstock.admin import admin
-from penstock.assembly import House, Roles, assembled
+from penstock.assembly import ALL, Role, assembled
 from penstock.configuration.problems import ConfigurationError
 from penstock.discovery import with_ollama
 from penstock.greeting import greeting
+from penstock.house import House
 from penstock.settings import Needs, configured
 from penstock.version import VERSION
 from schemas.config import Config
@@ -80,7 +81,7 @@ def serve(path: Path | None, host: str | None, port: int | None) -> None:
         OPENAI_API_KEY=sk-... penstock serve --port 8080
         AMQP_URL=amqp://localhost DATABASE_URL=postgresql://localhost/penstock penstock serve --config config.yaml
     """
-    _run(path, Needs(host, port, embedded=True), Roles(api=True, worker=True, accounting=True))
+    _run(path, Needs(host, port, embedded=True), ALL)
 
 
 @main.command()
@@ -93,7 +94,7 @@ def api(path: Path | None, host: str | None, port: int | None) -> None:
     Example:
         penstock api --config config.yaml --host 0.0.0.0 --port 4000
     """
-    _run(path, Needs(host, port, master_key=True), Roles(api=True))
+    _run(path, Needs(host, port, master_key=True), ("api",))
 
 
 @main.command()
@@ -110,8 +111,7 @@ def worker(providers: tuple[str, ...], path: Path | None, host: str | None, port
         penstock worker --config config.yaml
         penstock worker openai anthropic --config config.yaml
     """
-    probes = port is not None
-    _run(path, Needs(host, port, providers=providers), Roles(worker=True, providers=providers, probes=probes))
+    _run(path, Needs(host, port, providers=providers), ("worker", *_probes(port)))
 
 
 @main.command()
@@ -126,22 +126,25 @@ def accounting(path: Path | None, host: str | None, port: int | None) -> None:
     Example:
         penstock accounting --config config.yaml
     """
-    _run(path, Needs(host, port), Roles(accounting=True, probes=port is not None))
+    _run(path, Needs(host, port), ("accounting", *_probes(port)))
 
 
 main.add_command(admin)
 
 
-def _run(path: Path | None, needs: Needs, roles: Roles) -> None:
+def _probes(port: int | None) -> tuple[Role, ...]:
+    return () if port is None else ("probes",)
+
+
+def _run(path: Path | None, needs: Needs, roles: tuple[Role, ...]) -> None:
     try:
         config = configured(path, needs)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
-    discover = needs.embedded and path is None
-    sys.exit(uvloop.run(_until_told(config, roles, discover=discover)))
+    sys.exit(uvloop.run(_until_told(config, roles, needs, discover=needs.embedded and path is None)))
 
 
-async def _until_told(config: Config, roles: Roles, *, discover: bool) -> int:
+async def _until_told(config: Config, roles: tuple[Role, ...], needs: Needs, *, discover: bool) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -149,7 +152,7 @@ async def _until_told(config: Config, roles: Roles, *, discover: bool) -> int:
     if discover:
         config = await with_ollama(config, os.environ)
     try:
-        async with assembled(config, roles) as house:
+        async with assembled(config, roles, needs.providers) as house:
             _announce(house, roles)
             await stop.wait()
             for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends the process at once
@@ -160,14 +163,11 @@ async def _until_told(config: Config, roles: Roles, *, discover: bool) -> int:
     return 0
 
 
-def _announce(house: House, roles: Roles) -> None:
+def _announce(house: House, roles: tuple[Role, ...]) -> None:
     for warning in house.config.warnings:
         logging.getLogger("penstock").warning(warning)
-    if roles.api and roles.worker:
+    if roles == ALL:
         click.echo(greeting(house, to_terminal=sys.stdout.isatty()))
-    else:
-        click.echo(f"penstock: ready{_where(house, '/v1' if roles.api else '/health')}")
-
-
-def _where(house: House, path: str) -> str:
-    return "" if house.server is None else f" on http://{house.server.host}:{house.server.port}{path}"
+        return
+    server, path = house.server, "/v1" if "api" in roles else "/health"
+    click.echo("penstock: ready" + (f" on http://{server.host}:{server.port}{path}" if server is not None else ""))

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from penstock.assembly import House
+from penstock.house import House
 from schemas.catalog import Catalog
 
 
