@@ -1,8 +1,9 @@
-"""What the tests here share: an upstream that counts and waits, callers that judge their answers, the ledger's audit."""
+"""What the tests here share: an upstream that counts and waits, callers that judge answers, the ledger's audit."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,15 @@ CHUNKS = 5
 PROMPT, COMPLETION = 7, 11  # what the upstream says of every call
 
 
+async def until(check: Callable[[], Awaitable[bool]], within: float = 20) -> None:
+    """For what nobody tells us: look again until it is so. Raises `TimeoutError`."""
+    async with asyncio.timeout(within):
+        while True:
+            if await check():
+                return
+            await asyncio.sleep(0.03)
+
+
 class Provider:
     """An upstream in OpenAI's dialect. The last message's first word says how a call goes; each answer has its number.
 
@@ -28,7 +38,19 @@ class Provider:
         self.upstream = upstream
         self.gate = asyncio.Event()
         self.begun = 0
+        self.held = asyncio.Semaphore(0)  # one for each call that came to the gate
         upstream.script(self._reply)
+
+    def close_gate(self) -> None:
+        """From now on calls wait again."""
+        self.gate.clear()
+        self.held = asyncio.Semaphore(0)
+
+    async def holds(self, count: int) -> None:
+        """Wait until so many more calls have come to the gate."""
+        async with asyncio.timeout(20):
+            for _ in range(count):
+                await self.held.acquire()
 
     async def _reply(self, wire: Wire) -> None:
         self.begun += 1
@@ -52,6 +74,7 @@ class Provider:
         await wire.write(b"0\r\n\r\n")
 
     async def _wait(self, wire: Wire) -> None:
+        self.held.release()
         if not self.gate.is_set():
             await wire.wait(self.gate)
 
@@ -77,14 +100,14 @@ class Caller:
     """A client of one API process."""
 
     def __init__(self, http: httpx.AsyncClient) -> None:
-        self._http = http
+        self.http = http
         self.first_bytes = asyncio.Semaphore(0)  # one for each stream that has begun
 
     async def ask(self, words: str, *, stream: bool = False) -> Outcome:
         """One call; an answer that is neither whole nor a clear error, or that mixes two, is an `AssertionError`."""
         body = {"model": "m", "messages": [{"role": "user", "content": words}], "stream": stream}
         try:
-            async with self._http.stream("POST", "/v1/chat/completions", json=body) as response:
+            async with self.http.stream("POST", "/v1/chat/completions", json=body) as response:
                 outcome = Outcome(response.status_code, headers=response.headers)
                 outcome.retry_after = int(response.headers.get("retry-after", "0"))
                 if stream and response.status_code == 200:
@@ -112,22 +135,28 @@ class Caller:
 
     async def ready(self) -> tuple[int, dict[str, Any]]:
         """The readiness route's word."""
-        response = await self._http.get("/health/readiness")
+        response = await self.http.get("/health/readiness")
         return response.status_code, response.json()
 
     async def until_ready(self, status: int, within: float = 20) -> dict[str, Any]:
         """Until readiness has that status."""
-        async with asyncio.timeout(within):
-            while (found := await self.ready())[0] != status:
-                await asyncio.sleep(0.05)
-        return found[1]
+        found: dict[str, Any] = {}
+
+        async def seen() -> bool:
+            nonlocal found
+            now, found = await self.ready()
+            return now == status
+
+        await until(seen, within)
+        return found
 
     async def _read_stream(self, response: httpx.Response, outcome: Outcome) -> None:
         text, done = "", False
         async for line in response.aiter_lines():
             if not line.startswith("data: "):
                 continue
-            assert not done and not outcome.kind, f"after its end: {line}"
+            ended = done or bool(outcome.kind)
+            assert not ended, f"after its end: {line}"
             if line == "data: [DONE]":
                 done = True
                 continue
@@ -151,15 +180,38 @@ class Ledger:
     def __init__(self, connection: "asyncpg.Connection[asyncpg.Record]") -> None:
         self._connection = connection
 
+    async def reconnect(self, url: str) -> None:
+        """After a restart."""
+        self._connection.terminate()
+        self._connection = await asyncpg.connect(url)
+
+    def close(self) -> None:
+        """Leave."""
+        self._connection.terminate()
+
     async def rows(self) -> list[dict[str, Any]]:
         """All of them."""
         return [dict(row) for row in await self._connection.fetch("SELECT * FROM spend_logs ORDER BY started")]
 
+    async def any(self) -> bool:
+        """Whether there are rows."""
+        return bool(await self.rows())
+
+    async def none_lost(self) -> bool:
+        """Whether every attempt's own event has come."""
+        return not any(row["lost"] for row in await self.rows())
+
     async def until(self, count: int, within: float = 20) -> list[dict[str, Any]]:
         """The rows once there are so many; fewer in time, or more, is an `AssertionError`."""
-        limit = asyncio.get_running_loop().time() + within
-        while len(found := await self.rows()) < count and asyncio.get_running_loop().time() < limit:
-            await asyncio.sleep(0.05)
+        found: list[dict[str, Any]] = []
+
+        async def there() -> bool:
+            nonlocal found
+            found = await self.rows()
+            return len(found) >= count
+
+        with contextlib.suppress(TimeoutError):
+            await until(there, within)
         assert len(found) == count, [(row["status"], row["failure"], row["worker"], row["request"]) for row in found]
         return found
 
@@ -226,13 +278,13 @@ async def ground(
         }
         settings = {"AMQP_URL": amqp_url, "DATABASE_URL": database_url, "PENSTOCK_BEAT_EVERY": "0.5", **environ}
         async with separate(config, folder, workers=workers, apis=apis, **settings) as house:
-            connection = await asyncpg.connect(database_url)
+            ledger = Ledger(await asyncpg.connect(database_url))
             https = [house.client(base=house.processes[f"api{i}"].base, **UNBOUNDED) for i in range(apis)]
             try:
-                yield Ground(house, provider, Ledger(connection), [Caller(http) for http in https])
+                yield Ground(house, provider, ledger, [Caller(http) for http in https])
             finally:
                 provider.gate.set()
-                connection.terminate()
+                ledger.close()
                 await asyncio.gather(*(http.aclose() for http in https))
 
 

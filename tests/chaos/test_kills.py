@@ -6,7 +6,7 @@ from pathlib import Path
 
 import asyncpg
 
-from tests.chaos.ground import ground
+from tests.chaos.ground import ground, until
 from tests.support.proxy import Proxy
 
 
@@ -84,16 +84,12 @@ async def test_accounting_is_killed_between_commit_and_ack(tmp_path: Path, amqp_
         async with lock.transaction():
             await lock.execute("LOCK TABLE spend_logs IN SHARE ROW EXCLUSIVE MODE")
             await g.caller.many(100, "go")
-            waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'spend_logs'::regclass"
-            async with asyncio.timeout(10):
-                while not await lock.fetchval(waiting):
-                    await asyncio.sleep(0.02)
+            waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted AND relation = 'spend_logs'::regclass"
+            await until(lambda: lock.fetchval(waiting))
             for line in proxy.lines:
                 line.stall()  # nothing that it says from now on arrives
         await lock.close()
-        async with asyncio.timeout(10):
-            while not await g.ledger.rows():
-                await asyncio.sleep(0.02)
+        await until(g.ledger.any)
         doomed.kill()
         await doomed.exited()
         proxy.cut()
@@ -119,8 +115,6 @@ async def test_a_worker_stands_still_and_comes_back(tmp_path: Path, amqp_url: st
             g.provider.gate.set()
         assert {(one.status, one.complete) for one in held.result()} == {(200, True)}
         await g.house.knows(2)
+        await until(g.ledger.none_lost)
         rows = await g.ledger.audit(g.provider, g.caller)
-        async with asyncio.timeout(10):
-            while any(row["lost"] for row in rows):
-                rows = await g.ledger.audit(g.provider, g.caller)
         assert {(row["status"], row["estimated"], row["prompt"]) for row in rows} == {("success", False, 7)}

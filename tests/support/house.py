@@ -77,12 +77,16 @@ async def start(name: str, *arguments: str, environ: Mapping[str, str], within: 
     ready = asyncio.Event()
     started._reader = asyncio.create_task(_read(started, ready))
     waiting = asyncio.create_task(ready.wait())
-    await asyncio.wait({waiting, started._reader}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
+    try:
+        await asyncio.wait({waiting, started._reader}, timeout=within, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+        if not ready.is_set():
+            if process.returncode is None:
+                process.kill()
+            await started._reader
+            await process.wait()
     if not ready.is_set():
-        if process.returncode is None:
-            process.kill()
-        await started._reader
         raise AssertionError(f"{name} did not get ready:\n{started.output()}")
     return started
 
