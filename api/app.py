@@ -12,8 +12,9 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from api import errors
-from api.inference import Desk, Inference, request_id
+from api.inference import Desk, Inference
 from api.openapi import describe
+from api.reply import request_id
 from schemas.envelope import Endpoint
 from schemas.failures import Failure, Kind, Refused
 
