@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from api.pending import Pending
 from broker.outbox import Outbox
+from schemas.attempt import End, usage_event
 from schemas.envelope import Started
 from schemas.failures import Kind
 from schemas.usage import Status, Usage, UsageEvent
@@ -82,26 +83,8 @@ class AnnouncedAttempts:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def _lost(self, announced: Announced) -> UsageEvent:
-        started, request = announced.started, announced.pending.request
-        usage = Usage(
-            prompt=announced.pending.size // _BYTES_PER_TOKEN, completion=announced.pending.events, estimated=True
-        )
-        return UsageEvent(
-            attempt=started.attempt,
-            request=request.id,
-            started=started.at,
-            ended=int(self._now() * 1e6),
-            status=Status.LOST,
-            failure=Kind.WORKER_LOST.value,
-            endpoint=request.endpoint.value,
-            stream=request.stream,
-            group=request.group,
-            model=started.model,
-            provider=started.provider,
-            deployment=started.deployment,
-            worker=started.worker,
-            caller=request.caller,
-            usage=usage,
-            cost=self._price(started.deployment, started.model, usage),
-            metadata=request.metadata,
-        )
+        started, pending = announced.started, announced.pending
+        usage = Usage(prompt=pending.size // _BYTES_PER_TOKEN, completion=pending.events, estimated=True)
+        cost = self._price(started.deployment, started.model, usage)
+        end = End(int(self._now() * 1e6), Status.LOST, usage, cost, Kind.WORKER_LOST.value)
+        return usage_event(pending.request, started, end)

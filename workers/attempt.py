@@ -4,6 +4,7 @@ import secrets
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from schemas.attempt import End, usage_event
 from schemas.config import Deployment
 from schemas.envelope import Request, Started
 from schemas.failures import Failure, Kind
@@ -39,28 +40,9 @@ class Attempt:
 
     def event(self, ended: int, cost: Decimal | None) -> UsageEvent:
         """The attempt as the ledger will have it."""
-        request = self.request
-        return UsageEvent(
-            attempt=self.id,
-            request=request.id,
-            started=self.started,
-            ended=ended,
-            first_byte=self.first_byte,
-            status=_status(self.failure),
-            http_status=self.http_status,
-            failure=self.failure.kind.value if self.failure else "",
-            endpoint=request.endpoint.value,
-            stream=request.stream,
-            group=request.group,
-            model=self.model,
-            provider=self.deployment.provider,
-            deployment=self.deployment.id,
-            worker=self.worker,
-            caller=request.caller,
-            usage=self.usage,
-            cost=cost,
-            metadata=request.metadata,
-        )
+        failure = self.failure.kind.value if self.failure else ""
+        end = End(ended, _status(self.failure), self.usage, cost, failure, self.http_status, self.first_byte)
+        return usage_event(self.request, self.announcement(ask=False), end)
 
 
 def _status(failure: Failure | None) -> Status:
