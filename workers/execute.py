@@ -220,14 +220,13 @@ async def _stream(
     relay, gap, clock = job.relay, job.request.gap, asyncio.get_running_loop().time
     async for data in response.chunks():
         events = translation.feed(data)
-        if not events:
-            continue
-        if relay.opened:
+        if events and relay.opened:
             await relay.push(events)
-        else:
+        elif events:
             attempt.first_byte = int(bench.now() * 1e6)
             relay.open(shown(response.headers), events)
-        limit.reschedule(clock() + gap)  # the deadline was for the first byte; from here on silence is what is bounded
+        if relay.opened:  # the deadline was for the first byte; from here on silence is what is bounded
+            limit.reschedule(clock() + gap)
     last = translation.end()
     attempt.usage = translation.usage
     if not relay.opened:
