@@ -118,3 +118,28 @@ async def test_a_worker_stands_still_and_comes_back(tmp_path: Path, amqp_url: st
         await until(g.ledger.none_lost)
         rows = await g.ledger.audit(g.provider, g.caller)
         assert {(row["status"], row["estimated"], row["prompt"]) for row in rows} == {("success", False, 7)}
+
+
+async def test_a_worker_loses_the_connection_that_it_answers_on(
+    tmp_path: Path, amqp_url: str, database_url: str
+) -> None:
+    async with Proxy(amqp_url) as proxy, ground(tmp_path, amqp_url, database_url, workers=0) as g:
+        await g.house.add("worker0", "worker", AMQP_URL=proxy.url)
+        await g.house.knows(1)
+        _, publishing, _ = proxy.lines  # the first one declared the topology
+        async with asyncio.timeout(40), asyncio.TaskGroup() as group:
+            held = group.create_task(g.caller.many(10, "hold"))
+            early = group.create_task(g.caller.many(10, "early", stream=True))
+            await g.provider.holds(20)
+            for _ in range(10):
+                await g.caller.first_bytes.acquire()
+            publishing.stall()
+            g.provider.gate.set()
+            await g.provider.upstream.idle()  # every answer is written, and none arrives
+            publishing.cut()
+        assert {(one.status, one.complete) for one in held.result()} == {(200, True)}
+        assert {(one.status, one.kind) for one in early.result()} == {(200, "worker_lost")}
+        rows = await g.ledger.audit(g.provider, g.caller)
+        assert len(rows) == 31
+        assert {row["status"] for row in rows} <= {"success", "lost"}
+        await until(g.ledger.none_lost)
