@@ -15,7 +15,7 @@ from tests.chaos.ground import Caller, Ground, Outcome, ground, until
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQServer
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("chaos-broker")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 DATABASE = "chaos_broker"
 ALARM = "vm_memory_monitor:set_vm_memory_high_watermark({})"
 

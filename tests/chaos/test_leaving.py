@@ -14,7 +14,7 @@ from tests.chaos.ground import Caller, Ground, ground
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
 
-pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.xdist_group("chaos-leaving")]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 SLOTS = 4
 QUEUE_BYTES = 6000
 
