@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check bench test-inference lock test-setup
+.PHONY: help setup run test lint check chaos bench test-inference lock test-setup
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed 's/:.* ## /\t/' | expand -t 18
@@ -24,6 +24,10 @@ lint: test-setup ## ruff and mypy
 	$(BIN)/mypy
 
 check: lint test ## lint and test
+
+chaos: test-setup ## two minutes of random kills and restarts under load (ARGS="--seconds 600 --seed 7")
+	@$(PYTHON) scripts/rabbitmq.py
+	@exec $(BIN)/python -m tests.chaos.rampage $(ARGS)
 
 lock: ## renew uv.lock from pyproject.toml
 	@$(PYTHON) scripts/environment.py --lock

@@ -222,13 +222,17 @@ class Ledger:
         """
         await caller.until_served()
         rows = await self.until(provider.begun)
+        assert await self.sums_agree()
+        return rows
+
+    async def sums_agree(self) -> bool:
+        """Whether the daily sums are those of the rows."""
         fields = "prompt), sum(completion), coalesce(sum({}), 0)"
         of_rows = await self._connection.fetchrow(f"SELECT count(*), sum({fields.format('cost')} FROM spend_logs")
         sums = await self._connection.fetchrow(
             f"SELECT sum(requests), sum({fields.format('spend')} FROM daily_spend WHERE dimension = 'all'"
         )
-        assert tuple(sums or ()) == tuple(of_rows or ())
-        return rows
+        return tuple(sums or ()) == tuple(of_rows or ())
 
 
 @dataclass
