@@ -45,7 +45,7 @@ def presented_key(headers: Headers) -> bytes:
             found[name] = value
     for name in _NAMES:
         value = found.get(name, b"").strip()
-        if value[:7].lower() == b"bearer ":
+        if value[:7].lower() in (b"bearer ", b"bearer"):
             value = value[7:].strip()
         if value:
             return value

@@ -12,7 +12,7 @@ class Kind(StrEnum):
 
     # the request itself
     INVALID_REQUEST = "invalid_request"
-    UNKNOWN_MODEL = "unknown_model"
+    UNKNOWN_MODEL = "model_not_found"  # OpenAI's own code, which clients look for
     TOO_LARGE = "request_too_large"
     CONTEXT_WINDOW = "context_length_exceeded"
     CONTENT_POLICY = "content_policy_violation"

@@ -29,7 +29,6 @@ from tests.support.upstream import Reply, Upstream, Wire
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
     pytest.mark.blocks_loop,  # megabytes are made and compared here
-    pytest.mark.xdist_group("misbehaviour"),
     ONLY_THE_TEST,
 ]
 ASK = [{"role": "user", "content": "Say hello."}]

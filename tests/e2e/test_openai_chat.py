@@ -14,7 +14,6 @@ from tests.support import upstream as up
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.blocks_loop,  # the SDK imports itself bit by bit
-    pytest.mark.xdist_group("openai"),  # one process, and so one start of each form
     ONLY_THE_TEST,
 ]
 ASK = [{"role": "user", "content": "Say hello."}]

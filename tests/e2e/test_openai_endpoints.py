@@ -21,7 +21,6 @@ from tests.support.house import MASTER_KEY
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.blocks_loop,  # the SDK imports itself bit by bit
-    pytest.mark.xdist_group("openai"),  # one process, and so one start of each form
     ONLY_THE_TEST,
 ]
 ASK = [{"role": "user", "content": "Say hello."}]
@@ -87,7 +86,7 @@ async def test_models(stand: Stand) -> None:
     assert (await stand.sdk.models.retrieve("openai/anything")).id == "openai/anything"
     with pytest.raises(openai.NotFoundError) as caught:
         await stand.sdk.models.retrieve("no-such")
-    assert caught.value.code == "unknown_model"
+    assert caught.value.code == "model_not_found"
 
 
 @pytest.mark.parametrize(

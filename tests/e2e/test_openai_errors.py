@@ -14,7 +14,6 @@ from tests.support import upstream as up
 pytestmark = [
     pytest.mark.asyncio(loop_scope="session"),
     pytest.mark.blocks_loop,  # the SDK imports itself bit by bit
-    pytest.mark.xdist_group("openai"),  # one process, and so one start of each form
     ONLY_THE_TEST,
 ]
 ASK = [{"role": "user", "content": "Say hello."}]
@@ -52,7 +51,7 @@ async def test_a_wrong_key(stand: Stand) -> None:
 
 async def test_an_unknown_model(stand: Stand) -> None:
     error, shown = await failing(stand, openai.NotFoundError, "no-such-model")
-    assert (error.status_code, shown["code"], shown["param"]) == (404, "unknown_model", "model")
+    assert (error.status_code, shown["code"], shown["param"]) == (404, "model_not_found", "model")
 
 
 async def test_malformed_json_and_a_missing_parameter(stand: Stand) -> None:

@@ -1,0 +1,141 @@
+"""The small rules of the door: keys, limits, the renderer, and who is known to be alive."""
+
+import json
+import math
+
+import pytest
+from pydantic import SecretStr
+
+from api import errors
+from api.authenticate import Gatekeeper, presented_key
+from api.intake import Intake
+from api.limits import caller_of, deadline_of, metadata_of
+from api.roster import Roster
+from schemas.envelope import Beat, Serving
+from schemas.failures import TABLE, Failure, Kind, Refused
+from schemas.usage import Caller
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def intake(*, stream: bool = False, **controls: object) -> Intake:
+    return Intake("m", stream, False, "", b"{}", controls, {})
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ([(b"authorization", b"Bearer k")], b"k"),
+        ([(b"authorization", b"bearer  k ")], b"k"),
+        ([(b"x-api-key", b"k")], b"k"),
+        ([(b"api-key", b"k")], b"k"),
+        ([(b"api-key", b"no"), (b"authorization", b"Bearer k")], b"k"),
+        ([(b"authorization", b"Bearer k"), (b"authorization", b"Bearer no")], b"k"),
+        ([(b"authorization", b"Bearer ")], b""),
+        ([], b""),
+    ],
+)
+def test_where_a_key_may_stand(headers: Headers, key: bytes) -> None:
+    assert presented_key(headers) == key
+
+
+def test_only_the_master_key_opens() -> None:
+    keeper = Gatekeeper(SecretStr("sk-right"))
+    assert keeper.admit([(b"x-api-key", b"sk-right")]).key_alias == "master"
+    for wrong in (b"sk-wrong", b"sk-righ", b"sk-right\xff", b""):
+        with pytest.raises(Refused) as caught:
+            keeper.admit([(b"x-api-key", wrong)])
+        assert caught.value.failure.kind is Kind.UNAUTHENTICATED
+    with pytest.raises(Refused):
+        Gatekeeper(None).admit([(b"x-api-key", b"")])
+    with pytest.raises(Refused):
+        Gatekeeper(None).admit([(b"x-api-key", b"anything")])
+
+
+@pytest.mark.parametrize(
+    ("controls", "headers", "stream", "seconds"),
+    [
+        ({}, [], False, 100),
+        ({"timeout": 5}, [], False, 5),
+        ({"timeout": 500}, [], False, 100),
+        ({"request_timeout": "7"}, [(b"x-penstock-timeout", b"6")], False, 6),
+        ({"stream_timeout": 3}, [], False, 100),
+        ({"stream_timeout": 3}, [], True, 3),
+        ({}, [(b"x-stainless-read-timeout", b"9.5")], False, 9.5),
+        ({}, [(b"x-stainless-read-timeout", b"never")], False, 100),
+        ({}, [(b"x-litellm-stream-timeout", b"2")], True, 2),
+    ],
+)
+def test_the_smallest_timeout_is_the_deadline(
+    controls: dict[str, object], headers: Headers, stream: bool, seconds: float
+) -> None:
+    assert deadline_of(intake(stream=stream, **controls), headers, 1000, 100) == 1000 + seconds
+
+
+@pytest.mark.parametrize("value", [0, -1, "soon", None, [], math.inf, math.nan])
+def test_a_timeout_that_is_none_is_refused(value: object) -> None:
+    if value is None:
+        assert deadline_of(intake(timeout=value), [], 0, 100) == 100
+        return
+    with pytest.raises(Refused) as caught:
+        deadline_of(intake(timeout=value), [], 0, 100)
+    assert caught.value.failure.param == "timeout"
+
+
+def test_tags_users_and_metadata() -> None:
+    asked = intake(tags=["a", 1], metadata={"tags": ["b", "a"], "n": {"x": 1}, "s": "t"})
+    headers: Headers = [(b"x-litellm-tags", b"c, ,d"), (b"x-litellm-end-user-id", b"u")]
+    caller = caller_of(Caller(key_hash="h"), asked, headers)
+    assert (caller.key_hash, caller.end_user, caller.tags) == ("h", "u", ("a", "1", "b", "c", "d"))
+    assert metadata_of(asked.controls) == {"n": '{"x":1}', "s": "t"}
+
+
+@pytest.mark.parametrize("kind", list(Kind))
+def test_every_failure_has_openais_shape(kind: Kind) -> None:
+    failure = Failure(kind, "words", "p", status=418, provider_error='{"message":"theirs","type":"t","code":7}')
+    error = json.loads(errors.render(failure))["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    shown = TABLE[kind].words
+    assert error["message"] == ("theirs" if shown else "words")
+    assert errors.status_of(failure) == (418 if shown else TABLE[kind].status)
+    assert errors.event(failure).startswith(b"data: {")
+
+
+def test_when_to_come_back() -> None:
+    limit = Kind.PROVIDER_RATE_LIMIT
+    assert dict(errors.headers(Failure(limit, "", retry_after=0.2))) == {b"retry-after": b"1"}
+    assert dict(errors.headers(Failure(limit, "", retry_after=90.5))) == {
+        b"retry-after": b"91",
+        b"x-should-retry": b"false",
+    }
+    assert dict(errors.headers(Failure(Kind.INVALID_REQUEST, ""))) == {}
+
+
+def test_the_roster_forgets_who_falls_silent_but_not_while_we_are_deaf() -> None:
+    now, gone = [0.0], []
+    roster = Roster(lambda: now[0])
+    roster.on_gone = gone.append
+    roster.heard(Beat(process="w", role="worker", every=1, serving=(Serving("q", "d", 4),)))
+    roster.heard(Beat(process="x", role="accounting", every=1))
+    assert (roster.serves("q"), roster.alive("w"), roster.alive("x")) == (True, True, False)
+    now[0] = 10
+    roster.sweep(deaf=True)
+    assert roster.alive("w")
+    now[0] = 12
+    roster.sweep(deaf=False)
+    assert roster.alive("w")
+    now[0] = 14
+    roster.sweep(deaf=False)
+    assert (roster.serves("q"), roster.alive("w"), gone) == (False, False, ["w"])
+
+
+def test_one_that_leaves_serves_nothing_and_is_gone_later() -> None:
+    now, gone = [0.0], []
+    roster = Roster(lambda: now[0])
+    roster.on_gone = gone.append
+    roster.heard(Beat(process="w", role="worker", every=1, serving=(Serving("q", "d", 4),)))
+    roster.heard(Beat(process="w", role="worker", every=1, leaving=True))
+    assert (roster.serves("q"), gone) == (False, [])
+    now[0] = 5
+    roster.sweep(deaf=False)
+    assert gone == ["w"]
