@@ -1,6 +1,6 @@
 """`make chaos`: minutes of load while one random thing after another is killed, stopped and restarted; then the audit.
 
-    python -m tests.chaos.rampage [--seconds 120] [--seed N]
+    python -m tests.chaos.rampage [--seconds 120] [--seed N] [--only worker]
 
 Ends with 0 when every caller got a whole answer or a clear error, none hung, and the ledger agrees with the upstream.
 One fault at a time: a call whose worker and API process die together is the one that nobody can know of.
@@ -83,7 +83,7 @@ class Rampage:
         return self._dice.choice([name for name in living if name.startswith(role)])
 
 
-async def main(seconds: float, seed: int) -> None:
+async def main(seconds: float, seed: int, only: str) -> None:
     """Load, faults, audit."""
     dice = random.Random(seed)
     seen: Counter[str] = Counter()
@@ -94,7 +94,8 @@ async def main(seconds: float, seed: int) -> None:
             async with ground(Path(folder), amqp, sql, workers=3, apis=2, slots=8) as g:
                 load = [asyncio.create_task(_keep_asking(dice.choice(g.callers), dice, seen)) for _ in range(CALLERS)]
                 ticking = asyncio.create_task(_tick(g, dice))
-                await _faults(Rampage(g, rabbitmq, postgres, dice), dice, seconds)
+                faults = [one for one in Rampage(g, rabbitmq, postgres, dice).faults if only in one.__name__]
+                await _faults(faults, dice, seconds)
                 g.provider.gate.set()
                 for task in (*load, ticking):
                     task.cancel()
@@ -108,12 +109,12 @@ async def main(seconds: float, seed: int) -> None:
         postgres.discard()
 
 
-async def _faults(rampage: Rampage, dice: random.Random, seconds: float) -> None:
+async def _faults(faults: list[Fault], dice: random.Random, seconds: float) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + seconds
     while loop.time() < end:
         await asyncio.sleep(dice.uniform(1, 4))
-        fault = dice.choice(rampage.faults)
+        fault = dice.choice(faults)
         print(fault.__name__, flush=True)
         await fault()
 
@@ -159,6 +160,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=120)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--only", default="", help="faults whose name holds this word")
     given = parser.parse_args()
     print(f"seed {given.seed}")
-    asyncio.run(main(given.seconds, given.seed))
+    asyncio.run(main(given.seconds, given.seed, given.only))
