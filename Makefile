@@ -39,8 +39,7 @@ bench: test-setup ## measure against a mock upstream
 endif
 
 ifneq ($(wildcard tests/inference),)
-test-inference: ## end to end against a real inference server (installs 1.2 GB)
-	@$(PYTHON) scripts/environment.py --group dev --group test --group inference
+test-inference: test-setup ## end to end against a real inference server (installs 1.2 GB into .test/inference)
 	@$(PYTHON) scripts/rabbitmq.py
 	@exec $(BIN)/python -m pytest tests/inference $(ARGS)
 endif
