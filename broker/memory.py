@@ -50,6 +50,10 @@ class MemoryBus:
             for inbox in list(inboxes.values()):
                 inbox.lose()
 
+    def left(self, queue: str) -> dict[str, bytes]:
+        """What nobody has ended, by message id: it dies with the process unless somebody keeps it."""
+        return self._queues[queue].left()
+
     def send(self, to: Address, message: Message) -> None:
         """Publish; what no queue took comes back."""
         if isinstance(self._take(to, message), Unroutable) and self.on_return is not None:

@@ -110,6 +110,10 @@ class MemoryQueue:
         self.wake()
         return True
 
+    def left(self) -> dict[str, bytes]:
+        """The bodies of what waits and of what is in somebody's hands, by message id."""
+        return {delivery.id: delivery.body for delivery in (*self._held, *self._ready)}
+
     def put_back(self, delivery: MemoryDelivery) -> None:
         """A requeued delivery goes where it was; the one in the consumer's hands stays void."""
         again = MemoryDelivery(delivery.message(), delivery.order, delivery.expires)

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from collections.abc import Awaitable, Coroutine, Iterator
+from collections.abc import Awaitable, Coroutine, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -47,6 +47,10 @@ class Outbox:
         data = encode(event)
         self._held[event.attempt] = data
         return self._confirmed(event.attempt, data, self._post(event.attempt, data))
+
+    def take_back(self, events: Mapping[str, bytes]) -> None:
+        """Hold events again that a bus had taken over and is about to lose; by attempt id."""
+        self._held.update(events)
 
     def spill(self) -> int:
         """Write what is still held to the spool; the number of events. Called once, last, at shutdown."""

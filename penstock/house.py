@@ -16,7 +16,7 @@ from broker.outbox import Outbox
 from broker.port import Bus
 from broker.rabbitmq import RabbitBus
 from broker.seal import Seal
-from broker.topology import topology
+from broker.topology import USAGE_QUEUE, topology
 from ledger.embedded import EmbeddedPostgres
 from ledger.migrate import behind, migrate
 from ledger.pool import Pool, ledger_needed, open_pool, reachable
@@ -85,7 +85,7 @@ async def open_house(config: Config, stack: AsyncExitStack, providers: tuple[str
     await bus.open()
     stack.push_async_callback(bus.close)
     outbox = Outbox(bus, Path(settings.state_dir) / "spool")
-    stack.callback(_empty_outbox, outbox)
+    stack.callback(_empty_outbox, outbox, bus)
     events = Events(bus)
     await events.open()
     stack.push_async_callback(events.close)
@@ -111,8 +111,10 @@ async def _open_ledger(config: Config, stack: AsyncExitStack) -> Pool:
     return pool
 
 
-def _empty_outbox(outbox: Outbox) -> None:
+def _empty_outbox(outbox: Outbox, bus: Bus) -> None:
     """Whoever reported has waited as long as it could: what is still held goes to disk."""
+    if isinstance(bus, MemoryBus):  # nobody else has what accounting could not record
+        outbox.take_back(bus.left(USAGE_QUEUE))
     if outbox.held:
         _LOG.warning("%d usage events wait in the spool for the next start", outbox.spill())
 
