@@ -13,6 +13,7 @@ from schemas.usage import Usage
 from workers.estimate import Passed
 from workers.providers.ahead import Ahead
 from workers.providers.chat import DONE, Chunks, tool_call
+from workers.providers.openai_usage import whole
 from workers.providers.refusals import failure_of
 from workers.providers.sse import Cutter, events, parse
 
@@ -91,14 +92,14 @@ def finish_of(reason: str | None, *, json_tool: bool) -> str:
 
 def usage_of(used: Used) -> Usage:
     """Anthropic counts cached tokens beside `input_tokens`, OpenAI inside the prompt."""
-    cached, written = used.cache_read_input_tokens or 0, used.cache_creation_input_tokens or 0
+    cached, written = whole(used.cache_read_input_tokens), whole(used.cache_creation_input_tokens)
     details = used.output_tokens_details
     return Usage(
-        prompt=(used.input_tokens or 0) + cached + written,
-        completion=used.output_tokens or 0,
+        prompt=whole(used.input_tokens) + cached + written,
+        completion=whole(used.output_tokens),
         cached=cached,
         cache_write=written,
-        reasoning=details.thinking_tokens if details is not None else 0,
+        reasoning=whole(details.thinking_tokens) if details is not None else 0,
     )
 
 

@@ -22,9 +22,14 @@ _LIMITS = ("x-ratelimit-", "anthropic-ratelimit-")
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
-    """Facts of the provider worth showing to a client: its limits as they came, the rest as `llm_provider-…`."""
+    """Facts of the provider worth showing to a client: its limits as they came, the rest as `llm_provider-…`.
+
+    A value with control characters, or that was no text (aiohttp then puts surrogates), cannot be sent on and is not.
+    """
     found = {}
     for name, value in headers.items():
+        if not value.isprintable():
+            continue
         if name.startswith(_LIMITS):
             found[name] = value
         elif name in _SHOWN:

@@ -13,6 +13,7 @@ from schemas.usage import Usage
 from workers.estimate import Passed, estimate_text
 from workers.providers.ahead import Ahead
 from workers.providers.chat import DONE, Chunks, tool_call
+from workers.providers.openai_usage import whole
 from workers.providers.refusals import error_object, failure_of
 
 _LONGEST = 16 * 2**20  # bytes of one line
@@ -65,8 +66,8 @@ def usage_of(line: Line, prompt: Callable[[], int], completion: Callable[[], int
     """The counts of a last line. Ollama leaves the prompt's out when it was in its cache: then it is estimated."""
     missing = line.prompt_eval_count is None or line.eval_count is None
     return Usage(
-        prompt=prompt() if line.prompt_eval_count is None else line.prompt_eval_count,
-        completion=completion() if line.eval_count is None else line.eval_count,
+        prompt=prompt() if line.prompt_eval_count is None else whole(line.prompt_eval_count),
+        completion=completion() if line.eval_count is None else whole(line.eval_count),
         estimated=missing,
     )
 

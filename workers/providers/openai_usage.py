@@ -7,6 +7,7 @@ import msgspec
 from schemas.usage import Usage
 
 Count = int | float | None
+"""A number of tokens as a provider says it."""
 
 
 class _PromptDetails(msgspec.Struct):
@@ -46,18 +47,18 @@ def read_usage(raw: msgspec.Raw) -> Usage | None:
     if usage.prompt_tokens is None and usage.completion_tokens is None and usage.total_tokens is None:
         return None
     prompt, completion = usage.prompt_tokens_details or _NO_PROMPT, usage.completion_tokens_details or _NO_COMPLETION
-    total, said = _whole(usage.total_tokens), _whole(usage.completion_tokens)
-    counted = _whole(usage.prompt_tokens)
+    total, said = whole(usage.total_tokens), whole(usage.completion_tokens)
+    counted = whole(usage.prompt_tokens)
     if usage.prompt_tokens is None:
         counted = max(total - said, 0)
     return Usage(
         counted,
         said,
-        _whole(prompt.cached_tokens or usage.prompt_cache_hit_tokens or usage.cached_tokens),
-        _whole(prompt.cache_write_tokens or prompt.cache_creation_tokens),
-        _whole(completion.reasoning_tokens or usage.reasoning_tokens),
-        _whole(prompt.audio_tokens),
-        _whole(completion.audio_tokens),
+        whole(prompt.cached_tokens or usage.prompt_cache_hit_tokens or usage.cached_tokens),
+        whole(prompt.cache_write_tokens or prompt.cache_creation_tokens),
+        whole(completion.reasoning_tokens or usage.reasoning_tokens),
+        whole(prompt.audio_tokens),
+        whole(completion.audio_tokens),
     )
 
 
@@ -75,7 +76,8 @@ def write_usage(usage: Usage) -> dict[str, Any]:
     return found
 
 
-def _whole(value: Count) -> int:
+def whole(value: Count) -> int:
+    """A count that the ledger can keep; 0 for what is missing, below zero or absurd."""
     if not value:
         return 0
     return max(int(value), 0) if abs(value) < 2**53 else 0
