@@ -66,9 +66,10 @@ class Pools:
     async def drain(self, patience: float) -> bool:
         """Take nothing new, let what runs finish within `patience` seconds, stop the rest; True if none was stopped."""
         self._draining = True
+        cancelled = asyncio.gather(*(consumer.cancel() for consumer in self._consumers))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
-                await asyncio.gather(*(consumer.cancel() for consumer in self._consumers))
+                await asyncio.shield(cancelled)  # they take nothing more, however short the patience is
                 self._pulse.beat()  # alive, and serving nothing any more
                 while self._calling():
                     await asyncio.wait(self._tasks, timeout=_LOOK)

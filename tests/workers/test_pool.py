@@ -164,3 +164,28 @@ async def test_what_does_not_end_within_the_drain_goes_back(works: Works, upstre
     delivery = await again.next()
     assert delivery.redelivered
     delivery.ack()
+
+
+async def test_a_drain_without_patience_takes_nothing_new_either(works: Works, upstream: Upstream) -> None:
+    await works.pools.start()
+    assert await works.pools.drain(0)
+    taken = Taken()
+    await works.bus.consume(QUEUE, taken, 10)
+    for name in ("r1", "r2"):
+        await works.publish(works.request(name))
+    for name in ("r1", "r2"):
+        delivery = await taken.next()
+        assert delivery.id == name
+        delivery.ack()
+    assert not upstream.requests
+
+
+async def test_a_header_that_is_no_text_costs_nobody_the_answer(works: Works, upstream: Upstream) -> None:
+    said = b'{"choices":[{}]}'
+    upstream.script(up.garbage(b"HTTP/1.1 200 OK\r\nx-request-id: caf\xe9\r\ncontent-length: 16\r\n\r\n" + said))
+    await works.pools.start()
+    await works.publish(works.request())
+    await works.frame()
+    answer, body = await works.frame()
+    assert isinstance(answer, Answer)
+    assert (answer.headers, body) == ({}, said)
