@@ -5,6 +5,7 @@ what was sent and what came back. If its own event arrives after all, that repla
 """
 
 import asyncio
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +17,7 @@ from schemas.envelope import Started
 from schemas.failures import Kind
 from schemas.usage import Status, Usage, UsageEvent
 
+_LOG = logging.getLogger("penstock.api")
 _GRACE = 10.0  # seconds after its deadline until an attempt without an end counts as lost
 _BYTES_PER_TOKEN = 4
 
@@ -82,9 +84,16 @@ class AnnouncedAttempts:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def _cost(self, started: Started, usage: Usage) -> Decimal | None:
+        try:
+            return self._price(started.deployment, started.model, usage)
+        except Exception:  # noqa: BLE001 (a price that cannot be told is unknown; row and sweep must not end over it)
+            _LOG.exception("no price could be told for %s", started.model)
+            return None
+
     def _lost(self, announced: Announced) -> UsageEvent:
         started, pending = announced.started, announced.pending
         usage = Usage(prompt=pending.size // _BYTES_PER_TOKEN, completion=pending.events, estimated=True)
-        cost = self._price(started.deployment, started.model, usage)
+        cost = self._cost(started, usage)
         end = End(int(self._now() * 1e6), Status.LOST, usage, cost, Kind.WORKER_LOST.value)
         return usage_event(pending.request, started, end)
