@@ -65,7 +65,7 @@ def _own_metadata(controls: Mapping[str, Any]) -> dict[str, Any]:
 def _seconds(value: Any, name: str, default: float) -> float:
     try:
         seconds = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):  # an integer can be too large for a float
         seconds = math.nan
     if math.isfinite(seconds) and seconds > 0:
         return seconds

@@ -72,7 +72,7 @@ def test_the_smallest_timeout_is_the_deadline(
     assert deadline_of(intake(stream=stream, **controls), headers, 1000, 100) == 1000 + seconds
 
 
-@pytest.mark.parametrize("value", [0, -1, "soon", None, [], math.inf, math.nan])
+@pytest.mark.parametrize("value", [0, -1, "soon", None, [], math.inf, math.nan, pytest.param(10**400, id="huge")])
 def test_a_timeout_that_is_none_is_refused(value: object) -> None:
     if value is None:
         assert deadline_of(intake(timeout=value), [], 0, 100) == 100
