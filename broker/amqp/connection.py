@@ -63,7 +63,9 @@ class Connection(asyncio.Protocol):
     # What its owner does
 
     async def channel(self) -> Channel:
-        """Open a channel. Raises Closed."""
+        """Open a channel. Raises Closed, also when as many are open as RabbitMQ allows."""
+        if len(self._channels) >= self._channel_max:
+            raise Closed(f"all {self._channel_max} channels of the connection are in use")
         number = self._last_channel % self._channel_max + 1
         while number in self._channels:
             number = number % self._channel_max + 1
