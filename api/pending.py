@@ -86,12 +86,14 @@ class Pending:
     async def next(self) -> tuple[Piece, bytes]:
         """The next piece of the answer. Raises `Refused` when the request failed."""
         self._hungry = True
-        while not self._pieces:
-            if self._failure is not None:
-                raise Refused.carrying(self._failure)
-            self._waiter = asyncio.get_running_loop().create_future()
-            await self._waiter
-        self._hungry = False
+        try:
+            while not self._pieces:
+                if self._failure is not None:
+                    raise Refused.carrying(self._failure)
+                self._waiter = asyncio.get_running_loop().create_future()
+                await self._waiter
+        finally:
+            self._hungry = False
         piece, body = self._pieces.popleft()
         self.unread -= len(body)
         return piece, body
