@@ -88,7 +88,7 @@ class AnnouncedAttempts:
         try:
             return self._price(started.deployment, started.model, usage)
         except Exception:  # noqa: BLE001 (a price that cannot be told is unknown; row and sweep must not end over it)
-            _LOG.exception("no price could be told for %s", started.model)
+            _LOG.exception("no price could be told for %r", started.model)
             return None
 
     def _lost(self, announced: Announced) -> UsageEvent:

@@ -33,6 +33,7 @@ from schemas.failures import Failure, Kind, Refused
 _LOG = logging.getLogger("penstock.api")
 _GRACE = 10.0  # seconds that a worker has to end a silent stream before we do
 _SWEEP = 0.5
+_LONGEST_HEAD = 2**20  # bytes; with 15 MiB of body the 16 MiB that RabbitMQ 4 takes, and every row gets its metadata
 _PATIENCE = 2.0  # seconds without a usable bus until those whose request nobody has begun are told
 
 
@@ -108,12 +109,12 @@ class Asker:
         settings = self._settings  # a stream is bounded by what its client leaves unread, an answer by its size
         bound = settings.slow_reader_bytes if request.stream else settings.max_answer_bytes
         pending = Pending(request, len(body), bound)
-        self._pending[request.id] = pending
         self._bus.post(
             Address(REQUESTS, queue),
-            Message(pack(request, body), request.id, request.id, request.reply_to, remaining),
+            Message(_packed(request, body), request.id, request.id, request.reply_to, remaining),
             lambda error: _refused(pending, error),
         )
+        self._pending[request.id] = pending
         return pending
 
     def dismiss(self, pending: Pending) -> None:
@@ -217,6 +218,14 @@ class Asker:
             self._unserved.pop(request.id, None)
         elif tick - self._unserved.setdefault(request.id, tick) >= self._settings.pool_wait:
             pending.fail(_no_workers(request).failure)
+
+
+def _packed(request: Request, body: bytes) -> bytes:
+    data = pack(request, body)
+    if len(data) - len(body) > _LONGEST_HEAD:
+        said = "Metadata, tags and the other fields that are not the model's are too large together."
+        raise Refused(Kind.TOO_LARGE, said)
+    return data
 
 
 def _ends(frame: Frame) -> bool:

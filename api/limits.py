@@ -15,6 +15,7 @@ _TIMEOUTS = {
     b"x-stainless-read-timeout": "",  # set by the SDKs themselves: an odd value there is not the user's mistake
     b"x-litellm-timeout": "x-litellm-timeout",
 }
+_MOST_TAGS = 100  # each moves a daily sum of its own
 _LONGEST_METADATA = 8192  # characters of one value that the ledger keeps
 
 
@@ -34,7 +35,7 @@ def deadline_of(intake: Intake, headers: Iterable[tuple[bytes, bytes]], received
 
 
 def caller_of(key: Caller, intake: Intake, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-    """The key's caller, with the end user and the tags that this request names."""
+    """The key's caller, with the end user and the tags that this request names. Raises `Refused` for too many."""
     tags = [*_tags(intake.controls.get("tags")), *_tags(_own_metadata(intake.controls).get("tags"))]
     end_user = intake.user
     for name, value in headers:
@@ -44,7 +45,10 @@ def caller_of(key: Caller, intake: Intake, headers: Iterable[tuple[bytes, bytes]
             end_user = value.decode("latin-1")
     if not tags and not end_user:
         return key
-    return msgspec.structs.replace(key, end_user=end_user, tags=tuple(dict.fromkeys(tags)))
+    distinct = tuple(dict.fromkeys(tags))
+    if len(distinct) > _MOST_TAGS:
+        raise Refused(Kind.INVALID_REQUEST, f"A request may have at most {_MOST_TAGS} tags.", param="tags")
+    return msgspec.structs.replace(key, end_user=end_user, tags=distinct)
 
 
 def metadata_of(controls: Mapping[str, Any]) -> dict[str, str]:

@@ -62,6 +62,15 @@ async def test_cors_for_the_origins_that_are_configured() -> None:
         assert len(found.headers.get_list("x-request-id")) == 1
 
 
+async def test_what_travels_beside_the_body_is_bounded(system: Inside) -> None:
+    much = {str(n): "x" * 8000 for n in range(200)}
+    large = await system.http.post("/v1/chat/completions", json={**ASK, "metadata": much})
+    tagged = await system.http.post("/v1/chat/completions", json={**ASK, "tags": [str(n) for n in range(101)]})
+    assert (large.status_code, large.json()["error"]["code"]) == (413, "request_too_large")
+    assert (tagged.status_code, tagged.json()["error"]["param"]) == (400, "tags")
+    assert system.asker.waiting == 0
+
+
 async def test_every_answer_has_an_id_of_its_own(system: Inside) -> None:
     answers = [
         await system.http.post("/v1/chat/completions", json=ASK),
