@@ -71,20 +71,18 @@ class Pulse:
         self._task = asyncio.create_task(self._run(), name="pulse")
 
     async def stop(self) -> None:
-        """The last beat, which says that we leave."""
+        """The last beat, which says that we serve nothing any more."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-            self.beat(leaving=True)
+            self._serving = tuple
+            self.beat()
 
-    def beat(self, *, leaving: bool = False) -> None:
+    def beat(self) -> None:
         """Beat now."""
-        serving = () if leaving else self._serving()
-        self._events.tell(
-            Beat(process=self._process, role=self._role, every=self._every, serving=serving, leaving=leaving)
-        )
+        self._events.tell(Beat(process=self._process, role=self._role, every=self._every, serving=self._serving()))
 
     def _answer(self, event: Event) -> None:
         if isinstance(event, RollCall) and self._task is not None:

@@ -100,16 +100,16 @@ RabbitMQ wants a dead-letter exchange to be writable, and the queue readable, fo
 """
 
 
-def requests_queue(group: str, klass: str = "interactive") -> str:
+def requests_queue(group: str) -> str:
     """The queue that a model group's requests wait in; at most 255 bytes, as AMQP wants.
 
     AMQP client libraries take a small alphabet only; what is outside it (the `*` of a wildcard) is escaped as `#2A`.
     """
     safe = _UNSAFE.sub(lambda found: "".join(f"#{byte:02X}" for byte in found[0].encode()), group)
-    name = f"requests.{klass}.{safe}"
+    name = f"requests.interactive.{safe}"
     if len(name) <= 255:
         return name
-    return f"requests.{klass}.sha256-{hashlib.sha256(group.encode()).hexdigest()}"
+    return f"requests.interactive.sha256-{hashlib.sha256(group.encode()).hexdigest()}"
 
 
 def topology(groups: tuple[str, ...], queue_bytes: int) -> Topology:

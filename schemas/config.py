@@ -39,7 +39,6 @@ class Deployment(Value):
     litellm_model: str = ""  # `litellm_params.model` as written: a request may name it too
     api_base: str | None = Field(default=None, repr=False)  # may hold credentials
     api_key: SecretStr | None = None
-    api_version: str | None = None
     organization: str | None = None
     headers: Mapping[str, str] = Field(default_factory=dict, repr=False)  # sent with every call; may hold secrets
     body: Mapping[str, Any] = Field(default_factory=dict)  # parameters for requests that do not set them
@@ -52,8 +51,6 @@ class Deployment(Value):
     client_may_set: frozenset[str] = frozenset()  # `configurable_clientside_auth_params`
     price: PriceOverride = PriceOverride()
     price_model: str | None = None  # `base_model`: the name to look the price up by
-    mode: str | None = None  # `model_info.mode`: chat, completion, embedding …
-    info: Mapping[str, Any] = Field(default_factory=dict)  # the rest of `model_info`, shown by /model/info
 
 
 class Settings(Value):

@@ -112,13 +112,12 @@ class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat", kw_only=True):
-    """A process is alive and says what it serves. `leaving` is its last beat; a beat is due every `every` seconds."""
+    """A process is alive and says what it serves: nothing, before it leaves. A beat is due every `every` seconds."""
 
     process: str
     role: str
     every: float
     serving: tuple[Serving, ...] = ()
-    leaving: bool = False
 
 
 class RollCall(msgspec.Struct, frozen=True, tag="roll_call"):

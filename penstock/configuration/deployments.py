@@ -18,7 +18,6 @@ from penstock.configuration.values import NOT_YET, UNKNOWN, Section
 from schemas.config import Deployment, PriceOverride
 
 _FIELDS: Mapping[str, tuple[str, values.Parse[Any]]] = {  # our field: LiteLLM's key and its form
-    "api_version": ("api_version", values.text),
     "organization": ("organization", values.text),
     "extra_body": ("extra_body", values.mapping),
     "timeout": ("timeout", values.duration),
@@ -125,8 +124,6 @@ class Reader:
             api_key=self._key(params, about),
             price=price,
             price_model=info.take("base_model", values.text) or price_model,
-            mode=info.take("mode", values.text),
-            info={key: node.plain() for key, node in info.rest().items()},
             body=self._body(params),
             **fields,
         )
@@ -171,7 +168,7 @@ class Reader:
         return body
 
     def _report_info(self, info: Section) -> None:
-        """Any key is allowed in `model_info`, since it is shown; those that LiteLLM acts on are named."""
+        """Any key is allowed in `model_info`, for whoever reads the file; those that LiteLLM acts on are named."""
         for key, node in info.rest().items():
             if key in MODEL_INFO or _is_price(key):
                 self._problems.unused(node.place, f"model_info.{key}", NOT_YET)

@@ -16,7 +16,7 @@ TOP = words(
 )
 
 LITELLM_PARAMS = words(
-    """additional_drop_params adaptive_router_config allow_client_keepalive_override allowed_openai_params
+    """additional_drop_params adaptive_router_config allow_client_keepalive_override allowed_openai_params api_version
     auto_router_config auto_router_config_path auto_router_default_model auto_router_embedding_model
     budget_duration cache cache_control_injection_points caching complexity_router_config context_window_fallback_dict
     cooldown_time custom_prompt_dict default_api_key_rpm_limit default_api_key_tpm_limit daily_reset_time

@@ -134,7 +134,7 @@ def test_one_that_leaves_serves_nothing_and_is_gone_later() -> None:
     roster = Roster(lambda: now[0])
     roster.on_gone = gone.append
     roster.heard(Beat(process="w", role="worker", every=1, serving=(Serving("q", "d", 4),)))
-    roster.heard(Beat(process="w", role="worker", every=1, leaving=True))
+    roster.heard(Beat(process="w", role="worker", every=1))
     assert (roster.serves("q"), gone) == (False, [])
     now[0] = 5
     roster.sweep(deaf=False)

@@ -29,7 +29,7 @@ AT = "config.yaml:5: model_list[0].litellm_params."
         ("extra_body: x", 'extra_body: a mapping is wanted, not "x"'),
         ("api_base: host:11434", "api_base: a URL with http:// or https:// is wanted"),
         ("api_key: [sk-secret]", "api_key: a string is wanted"),
-        ("api_version: true", "api_version: a string is wanted, not true"),
+        ("organization: true", "organization: a string is wanted, not true"),
         ("custom_llm_provider: nobody", None),
         (f"mock_response: {{a: {'x' * 99}}}", "mock_response: a string is wanted, not a mapping"),
     ],

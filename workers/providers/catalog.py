@@ -140,7 +140,6 @@ def _vendor(name: str, row: dict[str, Any]) -> Vendor:
         base=row.pop("base", None),
         keys=tuple(row.pop("keys", ())),
         bases=tuple(row.pop("bases", ())),
-        key_optional=row.pop("key_optional", False),
     )
     for sets in ("drop", "unsupported", "tool_choice"):
         row[sets] = frozenset(row.get(sets, ()))

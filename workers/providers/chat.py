@@ -111,17 +111,6 @@ def bad(param: str, message: str) -> Refused:
     return Refused(Kind.INVALID_REQUEST, message, param=param)
 
 
-def text_of(content: Any, param: str) -> str:
-    """The text of a string or of a list of text parts. Raises `Refused` for anything else."""
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    if isinstance(content, list) and all(isinstance(p, dict) and isinstance(p.get("text"), str) for p in content):
-        return "".join(part["text"] for part in content)
-    raise bad(param, f"'{param}' must be a string or a list of text parts.")
-
-
 def arguments_of(call: Mapping[str, Any], param: str) -> dict[str, Any]:
     """A tool call's arguments as an object. Raises `Refused` when they are no JSON object."""
     function = call.get("function")

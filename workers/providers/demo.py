@@ -20,7 +20,7 @@ from workers.providers.openai_usage import write_usage
 from workers.providers.port import About, Call, Script
 from workers.providers.vectors import encode_base64
 
-ABOUT = About(names=("demo",), base="http://demo.invalid", key_optional=True)
+ABOUT = About(names=("demo",), base="http://demo.invalid")
 
 _TEXT = (
     "This is Penstock's demo model: no provider was called. Your request went through the queue to a worker and came "

@@ -36,7 +36,6 @@ ABOUT = About(
     base="http://localhost:11434",
     keys=("OLLAMA_API_KEY",),
     bases=("OLLAMA_API_BASE",),
-    key_optional=True,
 )
 _PATHS = {Endpoint.CHAT: "/api/chat", Endpoint.COMPLETIONS: "/api/generate", Endpoint.EMBEDDINGS: "/api/embed"}
 _ENCODER = msgspec.json.Encoder()

@@ -45,7 +45,6 @@ class About:
     base: str | None = None
     keys: tuple[str, ...] = ()
     bases: tuple[str, ...] = ()
-    key_optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
