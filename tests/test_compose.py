@@ -170,18 +170,30 @@ async def test_every_service_runs_and_a_call_passes_through_them(place, tmp_path
     assert leaked == []
 
 
+_NOT_READY = """
+import http.server
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503 if self.path == "/health/readiness" else 404)
+        self.end_headers()
+        self.wfile.write(b'{"reasons":{"queue":"blocked"}}')
+server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
+print("listening", flush=True)
+server.serve_forever()
+"""
+
+
 async def test_who_is_not_ready_is_not_healthy():
     """The health check must be able to say no: here to what answers 503, to what is silent, and to who is gone."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        assert (await reader.readline()).startswith(b"GET /health/readiness ")
-        body = b'{"reasons":{"queue":"blocked"}}'
-        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
-        await writer.drain()
-        writer.close()
-
-    async with await asyncio.start_server(answer, "127.0.0.1", 0):
-        assert await health(str(os.getpid())) == (1, '{"reasons":{"queue":"blocked"}}\n')
+    refusing = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", _NOT_READY, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL
+    )
+    try:
+        assert await refusing.stdout.readline() == b"listening\n"
+        assert await health(str(refusing.pid)) == (1, '{"reasons":{"queue":"blocked"}}\n')
+    finally:
+        refusing.kill()
+        await refusing.communicate()
     silent = await asyncio.create_subprocess_exec("sleep", "60")
     try:
         code, said = await health(str(silent.pid))
