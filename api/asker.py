@@ -106,9 +106,7 @@ class Asker:
         queue = requests_queue(request.group)
         if self._settings.pool_wait <= 0 and not self._roster.serves(queue):
             raise _no_workers(request)
-        settings = self._settings  # a stream is bounded by what its client leaves unread, an answer by its size
-        bound = settings.slow_reader_bytes if request.stream else settings.max_answer_bytes
-        pending = Pending(request, len(body), bound)
+        pending = Pending(request, len(body), self._settings.slow_reader_bytes)
         self._bus.post(
             Address(REQUESTS, queue),
             Message(_packed(request, body), request.id, request.id, request.reply_to, remaining),

@@ -23,7 +23,10 @@ class Verdict(NamedTuple):
 
 
 class Pending:
-    """The state of one request on the asking side. Not thread-safe; all calls on the loop."""
+    """The state of one request on the asking side. Not thread-safe; all calls on the loop.
+
+    `size` is the length of the body that was sent; `bound` is how much of a stream may be unread. Both in bytes.
+    """
 
     __slots__ = (
         "_bound", "_failure", "_hungry", "_pieces", "_waiter",
@@ -33,7 +36,7 @@ class Pending:
 
     def __init__(self, request: Request, size: int, bound: int) -> None:
         self.request = request
-        self.size = size  # bytes of the body that was sent
+        self.size = size
         self.abandoned = False  # the client is gone
         self.attempt: Started | None = None
         self.opened = False  # something of the answer has come: from here on only this attempt can end it

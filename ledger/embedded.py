@@ -16,7 +16,7 @@ from types import TracebackType
 from ledger.embedded_place import MAJOR, USER, CannotStart, Place, settle
 from ledger.embedded_process import end_leftovers, last_line, launch, lock, ready
 
-_log = logging.getLogger("penstock.postgres")
+_LOG = logging.getLogger("penstock.postgres")
 _TICK = 0.02
 
 __all__ = ["CannotStart", "EmbeddedPostgres"]
@@ -116,12 +116,12 @@ class EmbeddedPostgres:
             if self.trouble is None:
                 code = await self._child.wait()
                 self.trouble = f"the embedded Postgres ended ({code}) and is started again"
-                _log.error(self.trouble)
+                _LOG.error(self.trouble)
             try:
                 await end_leftovers(place)
                 await self._start(place)
             except (CannotStart, OSError) as problem:
-                _log.error("the embedded Postgres did not start: %s", problem)
+                _LOG.error("the embedded Postgres did not start: %s", problem)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 10.0)
             else:

@@ -12,7 +12,7 @@ from pathlib import Path
 from ledger import embedded_launch
 from ledger.embedded_place import CannotStart, Place
 
-_log = logging.getLogger("penstock.postgres")
+_LOG = logging.getLogger("penstock.postgres")
 _TICK = 0.02
 _LOG_BYTES = 10 * 2**20
 
@@ -72,7 +72,7 @@ async def end_leftovers(place: Place, patience: float = 15.0) -> None:
         lines = _pid_file(place)
         master = {int(lines[0])} & running if lines and lines[0].strip().isdigit() else set()
         for pid in (master or running) - told:  # workers of a dead postmaster end by themselves, or are told
-            _log.warning("stopping a Postgres that was left over on %s (process %d)", place.data, pid)
+            _LOG.warning("stopping a Postgres that was left over on %s (process %d)", place.data, pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
             told.add(pid)

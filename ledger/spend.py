@@ -168,7 +168,6 @@ def _iso(at: datetime) -> str:
 
 
 _CALL_TYPES = {
-    "chat": "acompletion",
     "chat/completions": "acompletion",
     "completions": "atext_completion",
     "embeddings": "aembedding",

@@ -14,7 +14,7 @@ LOCAL = "http://localhost:11434"
 PATIENCE = 1.0  # seconds: a start must not wait for what is not there
 _LARGEST = 2 * 2**20
 _FREE = PriceOverride(input=Decimal(0), output=Decimal(0))
-_log = logging.getLogger(__name__)
+_LOG = logging.getLogger("penstock.discovery")
 
 
 async def with_ollama(config: Config, environ: Mapping[str, str], patience: float = PATIENCE) -> Config:
@@ -46,7 +46,7 @@ async def tags(base: str, patience: float = PATIENCE) -> tuple[str, ...]:
             async with asyncio.timeout(patience):
                 return await _names(client, base)
         except (httpx.HTTPError, httpx.InvalidURL, OSError, TimeoutError, ValueError) as error:
-            _log.debug("no Ollama answers: %s", type(error).__name__)
+            _LOG.debug("no Ollama answers: %s", type(error).__name__)
             return ()
 
 

@@ -1,7 +1,7 @@
 """What crosses the queue: one JSON head line, then the body as it came (`head\\nbody`), so that nobody parses twice.
 
 Requests go from the API to a pool, frames come back to the API that asked, events go to every process.
-No head ever holds a key; a client's own credentials travel sealed (`schemas.seal`).
+No head ever holds a key; a client's own credentials travel sealed (`broker.seal`).
 """
 
 from enum import StrEnum
@@ -23,9 +23,9 @@ class Endpoint(StrEnum):
 class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One inference request. The message's body is the client's JSON less the control fields.
 
-    `group` is the model group whose queue it waits in, `model` what the client asked for (they differ for wildcards
-    and aliases). `deadline` is in seconds since the epoch: for the whole answer, or for a stream its first byte.
-    `gap` is the longest silence between two chunks of a stream, in seconds.
+    `group` is the model group whose queue it waits in, `model` the concrete name in it (they differ for wildcards; an
+    alias is replaced already). `deadline` is in seconds since the epoch: for the whole answer, or for a stream its
+    first byte. `gap` is the longest silence between two chunks of a stream, in seconds.
     """
 
     id: str

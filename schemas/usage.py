@@ -63,9 +63,9 @@ class UsageEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     status: Status
     http_status: int = 0  # what the upstream answered; 0: nothing
     failure: str = ""  # a `schemas.failures.Kind`; empty on success
-    endpoint: str = ""  # "chat", "completions", "embeddings"
+    endpoint: str = ""  # the value of a `schemas.envelope.Endpoint`
     stream: bool = False
-    group: str = ""  # the public model name that was asked for
+    group: str = ""  # the model group
     model: str = ""  # what the provider calls it
     provider: str = ""
     deployment: str = ""

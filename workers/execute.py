@@ -17,6 +17,7 @@ from typing import Any
 
 from broker.outbox import Outbox
 from broker.port import Bus, Delivery
+from schemas.catalog import upstream_model
 from schemas.config import Deployment, Settings
 from schemas.envelope import Request
 from schemas.failures import Failure, Kind, Refused
@@ -24,7 +25,7 @@ from schemas.usage import Usage
 from workers.attempt import Attempt
 from workers.estimate import estimate_prompt
 from workers.providers.demo import MOCK, mock_script
-from workers.providers.naming import shown, upstream_model
+from workers.providers.headers import shown
 from workers.providers.port import Adapter, Call, Script, Translation
 from workers.relay import Relay
 from workers.transport import Response, Transport

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from workers.providers import anthropic_answer, ollama_answer
-from workers.providers.naming import shown
+from workers.providers.headers import shown
 from workers.providers.openai_usage import read_usage
 
 

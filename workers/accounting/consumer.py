@@ -15,7 +15,7 @@ from ledger.rows import unstorable
 from ledger.spend import record
 from schemas.usage import UsageEvent, decode
 
-_log = logging.getLogger("penstock.accounting")
+_LOG = logging.getLogger("penstock.accounting")
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ class Accounting:
             self._enough.set()
 
     def _refuse(self, delivery: Delivery, why: str) -> None:
-        _log.error("usage event %s cannot be recorded (%s): to the dead letters", delivery.id or "?", why)
+        _LOG.error("usage event %s cannot be recorded (%s): to the dead letters", delivery.id or "?", why)
         delivery.reject()
 
     async def _run(self) -> None:
@@ -142,16 +142,16 @@ class Accounting:
 
     def _in_trouble(self, trouble: str | None) -> None:
         if trouble is not None and self.trouble is None:
-            _log.warning("usage events wait in the queue: %s", trouble)
+            _LOG.warning("usage events wait in the queue: %s", trouble)
         if trouble is None and self.trouble is not None:
-            _log.warning("usage events are recorded again")
+            _LOG.warning("usage events are recorded again")
         self.trouble = trouble
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled() or task.exception() is None:
             return
         self.trouble = f"accounting stopped: {type(task.exception()).__name__}"
-        _log.critical("accounting stopped", exc_info=task.exception())
+        _LOG.critical("accounting stopped", exc_info=task.exception())
 
 
 def _set(event: asyncio.Event, wanted: bool) -> None:

@@ -13,7 +13,7 @@ from broker.topology import DEAD_QUEUE, USAGE_QUEUE
 from ledger.dead_letters import DeadLetter, bury
 from ledger.pool import FAILED, Pool
 
-_log = logging.getLogger("penstock.dead")
+_LOG = logging.getLogger("penstock.dead")
 
 
 class DeadLetters:
@@ -47,10 +47,10 @@ class DeadLetters:
             try:
                 await bury(self._pool, [letter])
             except FAILED as problem:
-                _log.warning("a dead letter waits: %s", type(problem).__name__)
+                _LOG.warning("a dead letter waits: %s", type(problem).__name__)
                 await self._pause()
                 continue
-            _log.warning(
+            _LOG.warning(
                 "dead letter from %s: %s (message %s)", letter.queue, letter.reason, letter.message_id or "without id"
             )
             await message.ack()

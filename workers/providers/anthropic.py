@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.catalog import upstream_model
 from schemas.config import Deployment
 from schemas.envelope import Endpoint, Request
 from schemas.failures import Failure, Kind, Refused
@@ -19,7 +20,7 @@ from workers.providers.access import Access
 from workers.providers.anthropic_answer import JSON_TOOL, Message, Stream, finish_of, message_of, usage_of
 from workers.providers.anthropic_messages import convert, stops_of, tool_choice_of, tools_of
 from workers.providers.chat import Completion, bad, decode_body, leave_out
-from workers.providers.naming import shown, upstream_model
+from workers.providers.headers import shown
 from workers.providers.port import About, Answered, Call, Script
 from workers.providers.refusals import error_object, failure_of
 

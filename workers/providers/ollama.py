@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.catalog import upstream_model
 from schemas.config import Deployment
 from schemas.envelope import Endpoint, Request
 from schemas.failures import Failure, Kind, Refused
@@ -15,7 +16,7 @@ from schemas.usage import Usage
 from workers.estimate import estimate_prompt
 from workers.providers.access import Access
 from workers.providers.chat import Chunks, Completion, bad, decode_body
-from workers.providers.naming import shown, upstream_model
+from workers.providers.headers import shown
 from workers.providers.ollama_answer import (
     Stream,
     Texts,

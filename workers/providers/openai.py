@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 
+from schemas.catalog import upstream_model
 from schemas.config import Deployment
 from schemas.envelope import Endpoint, Request
 from schemas.failures import Failure, Kind, Refused
@@ -16,7 +17,7 @@ from schemas.usage import Usage
 from workers.estimate import estimate_prompt, tokens
 from workers.providers.access import Access
 from workers.providers.catalog import Quirks, about, quirks_of
-from workers.providers.naming import shown, upstream_model
+from workers.providers.headers import shown
 from workers.providers.openai_stream import Stream, text_of_answer
 from workers.providers.openai_usage import read_usage
 from workers.providers.port import About, Answered, Call, Script

@@ -6,7 +6,7 @@ OpenAI's dialect. `workers.execute` drives it; `workers.transport` does the call
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from schemas.config import Deployment
 from schemas.envelope import Request
@@ -79,10 +79,10 @@ class Adapter(Protocol):
     def __init__(self, deployment: Deployment) -> None:
         """Everything that does not depend on a request is computed here, once."""
 
-    def call(self, request: Request, body: bytes, credentials: Mapping[str, str]) -> Call | Script:
+    def call(self, request: Request, body: bytes, credentials: Mapping[str, Any]) -> Call | Script:
         """The provider's request for an OpenAI body (control fields already removed).
 
-        `credentials` are what the deployment lets this client set (`api_key`, `api_base`, …), usually empty.
+        `credentials` are what the deployment lets this client set (`api_key`, `api_base`, …), as JSON; usually empty.
         Raises `Refused(INVALID_REQUEST)` naming the parameter for what the provider cannot do.
         """
 

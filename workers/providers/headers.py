@@ -1,10 +1,6 @@
-"""What a deployment's model is called upstream, and which of the provider's headers a client may see."""
+"""Which of the provider's headers a client may see, and under which names."""
 
 from collections.abc import Mapping
-
-from schemas.catalog import upstream_model
-
-__all__ = ["shown", "upstream_model"]
 
 _SHOWN = frozenset(
     {
