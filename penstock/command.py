@@ -61,10 +61,18 @@ def main() -> None:
         penstock accounting --config config.yaml
     """
     logging.basicConfig(
-        level=os.environ.get("PENSTOCK_LOG", "INFO").upper(),
+        level=_level(os.environ.get("PENSTOCK_LOG") or "INFO"),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it logs whole URLs, passwords included
+
+
+def _level(name: str) -> int:
+    known = logging.getLevelNamesMapping()
+    if name.upper() not in known:
+        raise click.ClickException(f"PENSTOCK_LOG: one of {', '.join(known)} is wanted")
+    return known[name.upper()]
 
 
 @main.command()

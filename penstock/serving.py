@@ -7,6 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from api import errors
+from api.reply import request_id
+from schemas.failures import Failure, Kind
 
 
 class HttpServer:
@@ -18,7 +23,7 @@ class HttpServer:
         self._server = _Quiet(
             uvicorn.Config(
                 app,
-                http="httptools",
+                http=_Protocol,
                 loop="none",
                 lifespan="off",
                 access_log=False,
@@ -33,15 +38,15 @@ class HttpServer:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listen. Raises `OSError` when the address is taken."""
+        """Listen. Raises `OSError`, with the address in its text, when that cannot be."""
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((self.host, self.port))
-        except OSError:
+        except OSError as error:
             listener.close()
-            raise
+            raise OSError(f"cannot listen on {self.host} port {self.port}: {error.strerror}") from None
         self.port = listener.getsockname()[1]
         self._task = asyncio.create_task(self._server.serve([listener]), name="http server")
         await self._server.listening.wait()
@@ -51,6 +56,20 @@ class HttpServer:
         self._server.should_exit = True
         if self._task is not None:
             await self._task
+
+
+class _Protocol(HttpToolsProtocol):
+    """What is not HTTP is answered like every other mistake."""
+
+    def send_400_response(self, msg: str) -> None:
+        """A 400 in OpenAI's shape, with a request id, and the end of the connection."""
+        body = errors.render(Failure(Kind.INVALID_REQUEST, msg))
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nx-request-id: {request_id()}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
 
 class _Quiet(uvicorn.Server):

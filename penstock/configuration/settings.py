@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 from pydantic import SecretStr
 
+from broker.amqp.endpoint import endpoint
 from penstock.configuration import database, values
 from penstock.configuration.environment import Environment
 from penstock.configuration.problems import Place, Problems, Wrong
@@ -74,6 +75,7 @@ def read_settings(sections: Mapping[str, Section], environment: Environment, pro
     for key, node in own.rest().items():
         problems.error(node.place, f'there is no setting "{key}"')
     _finish_database(found, environment, problems)
+    _check_amqp(found, problems)
     return Settings(**found)
 
 
@@ -112,6 +114,14 @@ def _finish_database(found: dict[str, Any], environment: Environment, problems: 
     found["database_url"] = SecretStr(url)
     if left_out:
         problems.warn("the database URL", f"{', '.join(left_out)}: not used, the pool's size and timeouts are ours")
+
+
+def _check_amqp(found: Mapping[str, Any], problems: Problems) -> None:
+    if "amqp_url" in found:
+        try:
+            endpoint(found["amqp_url"].get_secret_value())
+        except (ValueError, OSError) as error:  # of its form, or of the certificates that it names
+            problems.error("AMQP_URL", str(error))
 
 
 def _is_service_link(variable: str, value: str) -> bool:

@@ -40,9 +40,10 @@ def test_the_master_key(tmp_path, text, environ, expected):
 
 @pytest.mark.parametrize("name", ["master_key", "salt_key", "amqp_url"])
 def test_every_secret_can_be_in_a_file(tmp_path, name):
-    (tmp_path / "s").write_text("the-secret\n")
+    secret = "amqp://the-secret" if name == "amqp_url" else "the-secret"
+    (tmp_path / "s").write_text(f"{secret}\n")
     for variable in (f"PENSTOCK_{name.upper()}_FILE", f"{SHARED_VARIABLES[name]}_FILE"):
-        assert _shown(load(None, {variable: str(tmp_path / "s")}, PROVIDERS).settings, name) == "the-secret"
+        assert _shown(load(None, {variable: str(tmp_path / "s")}, PROVIDERS).settings, name) == secret
 
 
 def test_our_own_variable_in_a_file_wins_over_the_shared_one(tmp_path):

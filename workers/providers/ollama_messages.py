@@ -73,7 +73,7 @@ def parameters(fields: Fields, model: str, *, drop_params: bool) -> Fields:
     for name in _HINTS:
         found.pop(name, None)
     _choose_tool(found, drop_params)
-    options = dict(found.pop("options", None) or {})
+    options = _own_options(found.pop("options", None))
     for name in [*_RENAMED, *sorted(_OPTIONS & found.keys())]:
         value = found.pop(name, None)
         if value is not None:
@@ -87,6 +87,12 @@ def parameters(fields: Fields, model: str, *, drop_params: bool) -> Fields:
     if effort is not None:
         found.setdefault("think", _think(effort, model))
     return found
+
+
+def _own_options(value: Any) -> Fields:
+    if value is not None and not isinstance(value, dict):
+        raise bad("options", "options must be an object.")
+    return dict(value or {})
 
 
 def _choose_tool(fields: Fields, drop_params: bool) -> None:

@@ -1,0 +1,57 @@
+"""The HTTP server below every role: what is not HTTP, an address that cannot be had."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from penstock.serving import HttpServer
+
+
+async def _app(scope: Any, receive: Any, send: Any) -> None:
+    raise AssertionError("no request should get here")
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[HttpServer]:
+    found = HttpServer(_app, "127.0.0.1", 0, drain=1)
+    await found.start()
+    yield found
+    await found.stop()
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"no HTTP at all\r\n\r\n",
+        b"POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n",
+        b"GET /" + b"a" * 70000 + b" HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nx-one: a\x01b\r\n\r\n",
+    ],
+)
+async def test_what_is_not_http_is_an_error_like_any_other(server: HttpServer, sent: bytes) -> None:
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    writer.write(sent)
+    async with asyncio.timeout(10):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    lines = head.decode().split("\r\n")
+    headers = dict(line.split(": ", 1) for line in lines[1:])
+    assert lines[0] == "HTTP/1.1 400 Bad Request"
+    assert headers["x-request-id"].startswith("req_")
+    assert headers["content-type"] == "application/json"
+    error = json.loads(body)["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert error["type"] == "invalid_request_error"
+
+
+async def test_an_address_that_is_taken_is_named() -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
+            await HttpServer(_app, "127.0.0.1", port, drain=1).start()
