@@ -57,7 +57,8 @@ _SAMPLES = {float: ("2.5", 2.5), int: ("5000", 5000), str: ("x", "x"), tuple[str
 
 @pytest.mark.parametrize("name", Settings.model_fields)
 def test_every_setting_has_a_variable_and_a_key(tmp_path, name):
-    written, expected = _SAMPLES.get(Settings.model_fields[name].annotation, ("postgresql://h/d",) * 2)
+    url = "amqp://h/v" if name == "amqp_url" else "postgresql://h/d"
+    written, expected = _SAMPLES.get(Settings.model_fields[name].annotation, (url, url))
     from_variable = load(None, {f"PENSTOCK_{name.upper()}": written}, PROVIDERS).settings
     assert _shown(from_variable, name) == expected
     from_file = config(tmp_path, f'penstock: {{{name}: "{written}"}}\n').settings
