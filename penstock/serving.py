@@ -13,6 +13,8 @@ from api import errors
 from api.reply import request_id
 from schemas.failures import Failure, Kind
 
+_LONGEST_HEAD = 2**16  # bytes of a request's headers, beside what one read brings
+
 
 class HttpServer:
     """One uvicorn server on one socket. `start` returns once it listens."""
@@ -59,7 +61,28 @@ class HttpServer:
 
 
 class _Protocol(HttpToolsProtocol):
-    """What is not HTTP is answered like every other mistake."""
+    """What is not HTTP is answered like every other mistake; so is a head without end, which the parser would keep."""
+
+    _heading = False
+    _head = 0  # bytes of a head that did not end in the read that began it
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and count what a head that goes on has cost so far."""
+        continued = self._heading
+        super().data_received(data)
+        self._head = self._head + len(data) if continued and self._heading else 0
+        if self._head > _LONGEST_HEAD and not self.transport.is_closing():
+            self.send_400_response("The request's headers are too long.")
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self._heading = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """And ends."""
+        self._heading = False
+        super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
         """A 400 in OpenAI's shape, with a request id, and the end of the connection."""

@@ -48,6 +48,21 @@ async def test_what_is_not_http_is_an_error_like_any_other(server: HttpServer, s
     assert error["type"] == "invalid_request_error"
 
 
+async def test_a_head_without_end_is_cut_off(server: HttpServer) -> None:
+    _, writer = await asyncio.open_connection(server.host, server.port)
+
+    async def send() -> None:
+        for _ in range(64):
+            writer.write(b"x" * 2**20)
+            await writer.drain()
+
+    writer.write(b"GET / HTTP/1.1\r\nx-long: ")
+    async with asyncio.timeout(10):
+        with pytest.raises(ConnectionError):
+            await send()
+    writer.close()
+
+
 async def test_an_address_that_is_taken_is_named() -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
