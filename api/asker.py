@@ -31,7 +31,7 @@ from schemas.envelope import (
 from schemas.failures import Failure, Kind, Refused
 
 _LOG = logging.getLogger("penstock.api")
-_GRACE = 10.0  # seconds that a worker has to end a silent stream before we do
+_OVERTIME = 10.0  # seconds that a worker has to end a silent stream before we do
 _SWEEP = 0.5
 _LONGEST_HEAD = 2**20  # bytes; with 15 MiB of body the 16 MiB that RabbitMQ 4 takes, and every row gets its metadata
 _PATIENCE = 2.0  # seconds without a usable bus until those whose request nobody has begun are told
@@ -68,7 +68,7 @@ class Asker:
     async def open(self) -> None:
         """Open the inbox and ask who is there."""
         self._inbox = await self._bus.inbox(REPLIES, self._arrived, self._inbox_lost)
-        self._events.tell(RollCall(process=self._inbox.address))
+        self._events.tell(RollCall())
         self._sweeper = asyncio.create_task(self._sweep(), name="asker sweep")
 
     async def close(self) -> None:
@@ -206,7 +206,7 @@ class Asker:
                 del self._unserved[request]
 
     def _watch_silence(self, pending: Pending, tick: float) -> None:
-        if not pending.done and tick - pending.last > pending.request.gap + _GRACE:
+        if not pending.done and tick - pending.last > pending.request.gap + _OVERTIME:
             pending.fail(Failure(Kind.PROVIDER_TIMEOUT, "The answer stopped in the middle."))
 
     def _watch_pool(self, pending: Pending, tick: float) -> None:

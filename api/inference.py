@@ -14,9 +14,9 @@ from api.asker import Asker
 from api.authenticate import Gatekeeper
 from api.body import ClientGone, Receive, read_body
 from api.intake import Intake, take_in
-from api.limits import caller_of, deadline_of, metadata_of
 from api.pending import Pending
 from api.reply import Reply, Send, request_id
+from api.terms import caller_of, deadline_of, metadata_of
 from broker.seal import Seal
 from schemas.catalog import Catalog, Resolution
 from schemas.config import Settings
@@ -52,6 +52,12 @@ class Inference:
         """Answer one request."""
         rid = request_id()
         reply = Reply(send, rid)
+        try:
+            await self._serve(scope, receive, reply, rid)
+        except asyncio.CancelledError:  # by the HTTP server, whose time to drain is over
+            await reply.fail(Failure(Kind.DRAINING, "The server is shutting down."))
+
+    async def _serve(self, scope: Scope, receive: Receive, reply: Reply, rid: str) -> None:
         try:
             pending = await self._ask(scope, receive, rid)
         except Refused as refused:

@@ -5,6 +5,7 @@ import contextlib
 import math
 from collections.abc import Callable
 
+from broker.callbacks import tell
 from broker.port import Address, Bus, Inbox, Message
 from broker.topology import EVENTS
 from schemas.envelope import Beat, Event, RollCall, Serving, pack, unpack_event
@@ -49,7 +50,7 @@ class Events:
             self._since = asyncio.get_running_loop().time()
         event = unpack_event(body)
         for listener in self._listeners:
-            listener(event)
+            tell(listener, event)
 
 
 class Pulse:

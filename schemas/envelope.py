@@ -123,8 +123,6 @@ class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat", kw_only=
 class RollCall(msgspec.Struct, frozen=True, tag="roll_call"):
     """A newcomer asks everybody to beat now."""
 
-    process: str
-
 
 class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
     """The asker no longer wants `request`: drop it if it waits, stop it if it runs. With `attempt`, only that one."""

@@ -241,6 +241,20 @@ def _record(job: Job, attempt: Attempt, bench: Bench) -> None:
 
 
 async def _settle(job: Job, bench: Bench, failure: Failure | None) -> None:
+    try:
+        await _tell(job, bench, failure)
+    except Exception:  # noqa: BLE001 (whatever it was, the slot must be free again; a dead letter tells of it)
+        _LOG.exception("the end of request %s could not be told", job.request.id)
+        job.delivery.reject()
+        return
+    if _begin_anew(job, failure):
+        job.delivery.requeue()
+    else:
+        job.delivery.ack()
+
+
+async def _tell(job: Job, bench: Bench, failure: Failure | None) -> None:
+    """The ledger first, then the asker; return when the bus has confirmed the former."""
     attempt = job.attempt
     if attempt is not None and failure is not None and job.recorded is None:
         attempt.failure = failure
@@ -250,10 +264,6 @@ async def _settle(job: Job, bench: Bench, failure: Failure | None) -> None:
         job.relay.fail(failure)
     if job.recorded is not None:
         await job.recorded
-    if _begin_anew(job, failure):
-        job.delivery.requeue()
-    else:
-        job.delivery.ack()
 
 
 def _begin_anew(job: Job, failure: Failure | None) -> bool:

@@ -173,7 +173,7 @@ class Channel:
             returned = tag in self._returned
             self._returned.discard(tag)
         if settled is not None:
-            settled(None if taken and not returned else Refused(returned))
+            tell(settled, None if taken and not returned else Refused(returned))
 
     def _came_back(self, event: wire.Returned) -> None:
         if event.properties.app:

@@ -9,8 +9,8 @@ from pydantic import SecretStr
 from api import errors
 from api.authenticate import Gatekeeper, presented_key
 from api.intake import Intake
-from api.limits import caller_of, deadline_of, metadata_of
 from api.roster import Roster
+from api.terms import caller_of, deadline_of, metadata_of
 from schemas.envelope import Beat, Serving
 from schemas.failures import TABLE, Failure, Kind, Refused
 from schemas.usage import Caller

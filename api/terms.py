@@ -16,7 +16,6 @@ _TIMEOUTS = {
     b"x-litellm-timeout": "x-litellm-timeout",
 }
 _MOST_TAGS = 100  # each moves a daily sum of its own
-_LONGEST_METADATA = 8192  # characters of one value that the ledger keeps
 
 
 def deadline_of(intake: Intake, headers: Iterable[tuple[bytes, bytes]], received: float, default: float) -> float:
@@ -54,7 +53,7 @@ def caller_of(key: Caller, intake: Intake, headers: Iterable[tuple[bytes, bytes]
 def metadata_of(controls: Mapping[str, Any]) -> dict[str, str]:
     """The request's own metadata, as text values for the ledger and the traces."""
     found = _own_metadata(controls)
-    return {str(name): _text(value)[:_LONGEST_METADATA] for name, value in found.items() if name != "tags"}
+    return {str(name): _text(value) for name, value in found.items() if name != "tags"}
 
 
 def _own_metadata(controls: Mapping[str, Any]) -> dict[str, Any]:
