@@ -21,7 +21,7 @@ from penstock.configuration.problems import ConfigurationError
 from penstock.discovery import with_ollama
 from penstock.greeting import greeting
 from penstock.house import House
-from penstock.settings import Needs, configured
+from penstock.needs import Needs, configured
 from penstock.version import VERSION
 from schemas.config import Config
 from schemas.failures import Refused
