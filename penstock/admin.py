@@ -14,7 +14,7 @@ import click
 from broker.control import declare, inspect
 from broker.port import BusError
 from broker.topology import ROLES, Topology, topology
-from ledger.migrate import SchemaError, migrate
+from ledger.migrate import SchemaError, behind, migrate
 from ledger.pool import ledger_needed, open_pool
 from ledger.spend import By, Sum, summary
 from penstock.configuration.loading import load
@@ -113,6 +113,8 @@ def spend_command(path: Path | None, as_json: bool, by: By, since: datetime | No
 async def _spend(url: str, by: By, since: datetime | None, until: datetime | None) -> list[Sum]:
     pool = await open_pool(url, size=1)
     try:
+        if await behind(pool):
+            raise SchemaError("The schema is behind this version: run `penstock admin migrate`.")
         return await summary(pool, by=by, since=since and since.date(), until=until and until.date())
     finally:
         await pool.close()

@@ -97,3 +97,9 @@ def test_an_unreachable_database_is_said_without_its_password(run: Run, command:
     assert result.exit_code == 1
     assert "hidden-word" not in result.output
     assert result.output == "Error: The ledger cannot be reached.\n"
+
+
+def test_a_database_that_was_never_migrated_is_said_in_one_line(run: Run, database_url: str) -> None:
+    result = run("spend", DATABASE_URL=database_url)
+    assert result.exit_code == 1
+    assert result.output == "Error: The schema is behind this version: run `penstock admin migrate`.\n"
