@@ -109,6 +109,8 @@ def _reason(error: Exception) -> str:
         return f"invalid UTF-8 at byte {error.start}"
     if isinstance(error, RecursionError):
         return "nested too deeply"
+    if "truncated" in str(error):  # what msgspec says of an escaped half of a character, too
+        return "it ends too early, or holds an unpaired surrogate escape"
     return str(error).removeprefix("JSON is malformed: ").rstrip(".").lower()
 
 

@@ -67,7 +67,7 @@ def _own_metadata(controls: Mapping[str, Any]) -> dict[str, Any]:
 
 def _seconds(value: Any, name: str, default: float) -> float:
     try:
-        seconds = float(value)
+        seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):  # an integer can be too large for a float
         seconds = math.nan
     if math.isfinite(seconds) and seconds > 0:

@@ -22,7 +22,9 @@ from penstock.configuration.problems import ConfigurationError
 from schemas.config import Config
 from schemas.failures import Refused
 
-_CONFIG = click.option("--config", "path", envvar="PENSTOCK_CONFIG", type=click.Path(path_type=Path))
+_CONFIG = click.option(
+    "--config", "path", envvar="PENSTOCK_CONFIG", type=click.Path(path_type=Path), help="A LiteLLM config.yaml."
+)
 _JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 _DAY = click.DateTime(["%Y-%m-%d"])
 

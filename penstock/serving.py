@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -13,6 +14,7 @@ from api import errors
 from api.reply import request_id
 from schemas.failures import Failure, Kind
 
+_UPGRADE = re.compile(rb"\r\nupgrade:[^\r\n]*", re.IGNORECASE)
 _LONGEST_HEAD = 2**16  # bytes of a request's headers, beside what one read brings
 
 
@@ -61,14 +63,22 @@ class HttpServer:
 
 
 class _Protocol(HttpToolsProtocol):
-    """What is not HTTP is answered like every other mistake; so is a head without end, which the parser would keep."""
+    """What is not HTTP is answered like every other mistake; so is a head without end, which the parser would keep.
+
+    An offer to upgrade (Java's client makes it by default: h2c) is declined by ignoring it, as HTTP allows; the parser
+    would take the body for the other protocol's.
+    """
 
     _heading = False
+    _in_body = False
     _head = 0  # bytes of a head that did not end in the read that began it
 
     def data_received(self, data: bytes) -> None:
         """Parse, and count what a head that goes on has cost so far."""
         continued = self._heading
+        if not self._in_body and (b"pgrade" in data or b"PGRADE" in data):
+            head, end, rest = data.partition(b"\r\n\r\n")
+            data = _UPGRADE.sub(b"", head) + end + rest
         super().data_received(data)
         self._head = self._head + len(data) if continued and self._heading else 0
         if self._head > _LONGEST_HEAD and not self.transport.is_closing():
@@ -82,7 +92,13 @@ class _Protocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """And ends."""
         self._heading = False
+        self._in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The request is complete."""
+        self._in_body = False
+        super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """A 400 in OpenAI's shape, with a request id, and the end of the connection."""

@@ -14,6 +14,7 @@ class Kind(StrEnum):
     INVALID_REQUEST = "invalid_request"
     UNKNOWN_MODEL = "model_not_found"  # OpenAI's own code, which clients look for
     TOO_LARGE = "request_too_large"
+    SLOW_BODY = "request_timeout"
     CONTEXT_WINDOW = "context_length_exceeded"
     CONTENT_POLICY = "content_policy_violation"
     # the caller
@@ -71,6 +72,7 @@ TABLE: Mapping[Kind, Row] = {
     Kind.INVALID_REQUEST: Row(400, _INVALID, words=True),
     Kind.UNKNOWN_MODEL: Row(404, _INVALID),
     Kind.TOO_LARGE: Row(413, _INVALID),
+    Kind.SLOW_BODY: Row(408, _INVALID),
     Kind.CONTEXT_WINDOW: Row(400, _INVALID, words=True),
     Kind.CONTENT_POLICY: Row(400, _INVALID, words=True),
     Kind.UNAUTHENTICATED: Row(401, _AUTH),

@@ -70,3 +70,33 @@ async def test_an_address_that_is_taken_is_named() -> None:
         port = other.getsockname()[1]
         with pytest.raises(OSError, match=f"cannot listen on 127.0.0.1 port {port}: Address already in use"):
             await HttpServer(_app, "127.0.0.1", port, drain=1).start()
+
+
+@pytest.mark.parametrize("name", [b"Upgrade", b"upgrade", b"UPGRADE"])
+@pytest.mark.parametrize("parts", [1, 2])
+async def test_an_offer_to_upgrade_is_ignored(name: bytes, parts: int) -> None:
+    got: list[tuple[list[bytes], bytes]] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        got.append(([header for header, _ in scope["headers"]], (await receive())["body"]))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = HttpServer(app, "127.0.0.1", 0, drain=1)
+    await server.start()
+    head = (
+        b"POST / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade, HTTP2-Settings\r\n%b: h2c\r\nContent-Length: 9\r\n\r\n"
+        % name
+    )
+    body = b'{"a": 12}'
+    reader, writer = await asyncio.open_connection(server.host, server.port)
+    for _ in range(2):  # the connection stays as it was
+        for part in (head + body,) if parts == 1 else (head, body):
+            writer.write(part)
+            await writer.drain()
+        async with asyncio.timeout(10):
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+    writer.close()
+    await server.stop()
+    assert [body for _, body in got] == [body, body]
+    assert all(b"content-length" in headers and b"upgrade" not in headers for headers, _ in got)
