@@ -6,6 +6,7 @@ group, model and provider: an event touches one row per dimension it has (spend 
 `requests` counts attempts; those that are neither successes nor failures (lost ones are failures) were cancelled.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -52,10 +53,10 @@ class Which:
     request: str | None = None
     since: datetime | None = None
     until: datetime | None = None
-    limit: int = 1000
+    limit: int = 10_000
 
 
-MOST_ROWS = 10_000
+MOST_ROWS = 100_000
 """No listing is longer: a month's rows in one answer would end the process."""
 
 
@@ -68,7 +69,11 @@ async def listing(pool: Pool, which: Which) -> list[dict[str, Any]]:
     found = await pool.fetch(
         query("listing"), which.key_hash, which.user, which.request, which.since, which.until, limit
     )
-    return [_shown(row) for row in reversed(found)]
+    return await asyncio.to_thread(_all_shown, found)  # thousands of rows, and calls are waiting for the loop
+
+
+def _all_shown(rows: list[asyncpg.Record]) -> list[dict[str, Any]]:
+    return [_shown(row) for row in reversed(rows)]
 
 
 class Sum(NamedTuple):

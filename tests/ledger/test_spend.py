@@ -187,6 +187,11 @@ async def test_listing_is_litellms_and_newest_last(pool: Pool) -> None:
     msgspec.json.encode(listed)
 
 
+async def test_a_busy_hour_is_listed_without_asking_for_more(pool: Pool) -> None:
+    await record(pool, [event(f"a{n:04}", started=START + n) for n in range(3000)])
+    assert [row["attempt"] for row in await listing(pool, Which())] == [f"a{n:04}" for n in range(3000)]
+
+
 @pytest.mark.parametrize(
     ("which", "found"),
     [
