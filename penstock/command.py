@@ -66,6 +66,7 @@ def main() -> None:
         stream=sys.stderr,
     )
     logging.getLogger("httpx").setLevel(logging.WARNING)  # below that it logs whole URLs, passwords included
+    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)  # it names itself an error at every start
 
 
 def _level(name: str) -> int:
