@@ -222,6 +222,7 @@ async def _stream(
     async for data in response.chunks():
         events = translation.feed(data)
         if events and relay.opened:
+            limit.reschedule(None)  # what the queue takes its time for is not the provider's silence
             await relay.push(events)
         elif events:
             attempt.first_byte = int(bench.now() * 1e6)

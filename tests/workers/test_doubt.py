@@ -1,12 +1,16 @@
 """What a worker does so that its death, or a moment of deafness, costs neither a row nor a needless call."""
 
+import asyncio
+
 import pytest
 
 import tests.support.upstream as up
 from broker.port import Address, Message
 from broker.topology import REPLIES, USAGE
-from schemas.envelope import Cancel, Failed, Started, Verdict, unpack_frame
+from schemas.envelope import Cancel, Ended, Failed, Opened, Started, Verdict, unpack_frame
 from schemas.failures import Kind
+from schemas.usage import Status
+from tests.e2e.wire import DONE, WORDS
 from tests.support.upstream import Upstream
 from tests.workers.conftest import Works
 
@@ -63,3 +67,31 @@ async def test_the_event_is_out_between_the_first_frame_and_the_last(
     await works.publish(works.request())
     await works.row()
     assert order == ["Started", "event", "Answer" if status == 200 else "Failed"]
+
+
+async def test_a_queue_that_takes_its_time_is_not_the_providers_silence(
+    works: Works, upstream: Upstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = asyncio.Event()
+    upstream.script(up.chunked([WORDS[0], gate, *WORDS[1:], DONE]))
+    flushed, slow = works.bus.flushed, asyncio.Event()
+
+    async def held_up() -> None:
+        if gate.is_set():
+            slow.set()
+            await asyncio.sleep(0.4)
+        await flushed()
+
+    monkeypatch.setattr(works.bus, "flushed", held_up)
+    await works.pools.start()
+    await works.publish(works.request(stream=True, gap=0.2))
+    frame, _ = await works.frame()
+    while not isinstance(frame, Opened):
+        frame, _ = await works.frame()
+    await asyncio.sleep(0.03)  # longer than the window: what comes now is sent at once, and waited for
+    gate.set()
+    while not isinstance(frame, Failed | Ended):
+        frame, _ = await works.frame()
+    assert slow.is_set()
+    assert isinstance(frame, Ended)
+    assert (await works.row()).status is Status.SUCCESS
