@@ -7,6 +7,7 @@ usage events are durable; whatever expires or is rejected ends in `dead`.
 import hashlib
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Literal
 
 REQUESTS = "penstock.requests"  # direct: key = queue
@@ -100,6 +101,7 @@ RabbitMQ wants a dead-letter exchange to be writable, and the queue readable, fo
 """
 
 
+@lru_cache(4096)  # asked for at every request
 def requests_queue(group: str) -> str:
     """The queue that a model group's requests wait in; at most 255 bytes, as AMQP wants.
 

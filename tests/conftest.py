@@ -2,10 +2,12 @@
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
+from ledger.migrate import migrate
+from ledger.pool import Pool, open_pool
 from tests.support import servers
 from tests.support.postgres import Postgres
 from tests.support.process import RUN
@@ -57,3 +59,12 @@ def database_url(postgres: Postgres) -> Iterator[str]:
     postgres.run(f"create database {name} strategy = file_copy")  # 40 ms; the default strategy takes 120
     yield postgres.url(name)
     postgres.run(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+async def pool(database_url: str) -> AsyncIterator[Pool]:
+    """A pool on a fresh, migrated database."""
+    await migrate(database_url)
+    pool = await open_pool(database_url)
+    yield pool
+    await pool.close()

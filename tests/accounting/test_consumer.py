@@ -69,14 +69,6 @@ class Queue:
 
 
 @pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    await migrate(database_url)
-    pool = await open_pool(database_url)
-    yield pool
-    await pool.close()
-
-
-@pytest.fixture
 async def queue(pool: Pool) -> AsyncIterator[Queue]:
     queue = Queue()
     accounting = Accounting(queue, pool, QUICK)  # type: ignore[arg-type]

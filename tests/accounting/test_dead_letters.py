@@ -6,17 +6,8 @@ import aio_pika
 import pytest
 
 from broker.topology import DEAD, DEAD_QUEUE, USAGE_QUEUE, requests_queue, topology
-from ledger.migrate import migrate
-from ledger.pool import Pool, open_pool
+from ledger.pool import Pool
 from workers.accounting.dead_letters import DeadLetters
-
-
-@pytest.fixture
-async def pool(database_url: str) -> AsyncIterator[Pool]:
-    await migrate(database_url)
-    pool = await open_pool(database_url)
-    yield pool
-    await pool.close()
 
 
 @pytest.fixture
