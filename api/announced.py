@@ -93,7 +93,7 @@ class AnnouncedAttempts:
 
     def _lost(self, announced: Announced) -> UsageEvent:
         started, pending = announced.started, announced.pending
-        usage = Usage(prompt=pending.size // _BYTES_PER_TOKEN, completion=pending.events, estimated=True)
+        usage = Usage(prompt=len(pending.body) // _BYTES_PER_TOKEN, completion=pending.events, estimated=True)
         cost = self._cost(started, usage)
         end = End(int(self._now() * 1e6), Status.LOST, usage, cost, Kind.WORKER_LOST.value)
         return usage_event(pending.request, started, end)

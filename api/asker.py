@@ -3,21 +3,34 @@
 import asyncio
 import contextlib
 import logging
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import msgspec
+from msgspec import structs
 
+from api import refusals
 from api.announced import AnnouncedAttempts
-from api.pending import Pending
-from api.roster import Roster
+from api.course import Course
+from api.leaving import Leaving
+from api.lines import Lines
+from api.pending import Pending, Piece
+from api.planner import Planner
 from broker.events import Events
-from broker.port import Address, Bus, BusDown, BusError, Inbox, Message, QueueFull
+from broker.port import Address, Bus, BusDown, BusError, Inbox, Message
 from broker.topology import REPLIES, REQUESTS, requests_queue
+from policy.admission import too_late
+from policy.decision import Again, Fallback, GiveUp
+from policy.roster import Roster
 from schemas.config import Settings
 from schemas.envelope import (
     Answer,
+    Beat,
     Cancel,
+    Class,
     Ended,
+    Event,
     Failed,
     Frame,
     Probe,
@@ -25,45 +38,50 @@ from schemas.envelope import (
     RollCall,
     Started,
     Verdict,
-    pack,
     unpack_frame,
 )
 from schemas.failures import Failure, Kind, Refused
 
 _LOG = logging.getLogger("penstock.api")
 _OVERTIME = 10.0  # seconds that a worker has to end a silent stream before we do
-_SWEEP = 0.5
-_LONGEST_HEAD = 2**20  # bytes; with 15 MiB of body the 16 MiB that RabbitMQ 4 takes, and every row gets its metadata
+_SWEEP = 0.25
+_FRESH = 0.5  # seconds since it came: such a request was not held up here
 _PATIENCE = 2.0  # seconds without a usable bus until those whose request nobody has begun are told
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """What an asker needs of the world: the bus, the events on it, and who is there."""
+class Connections:
+    """What an asker needs of the world: the bus, the events on it, who is there, and what follows from a failure."""
 
     bus: Bus
     events: Events
     roster: Roster
     attempts: AnnouncedAttempts
+    planner: Planner
+    now: Callable[[], float] = time.time
 
 
 class Asker:
     """The asking side of one API process."""
 
-    def __init__(self, line: Line, settings: Settings) -> None:
-        self._bus = line.bus
-        self._events = line.events
-        self._roster = line.roster
-        self._attempts = line.attempts
+    def __init__(self, world: Connections, settings: Settings) -> None:
+        self._bus = world.bus
+        self._events = world.events
+        self._roster = world.roster
+        self._attempts = world.attempts
+        self._planner = world.planner
+        self._now = world.now
         self._settings = settings
+        self.lines = Lines(world.planner, world.roster, self._publish, lambda: self._bus.trouble is None)
         self._pending: dict[str, Pending] = {}
         self._unserved: dict[str, float] = {}
-        self._leaving: dict[str, asyncio.TimerHandle] = {}  # requests whose client is gone, in their grace
+        self._leaving = Leaving(settings.disconnect_grace, self._stop)
         self._usable = 0.0  # loop time at which the bus was last seen without trouble
         self._inbox: Inbox | None = None
         self._sweeper: asyncio.Task[None] | None = None
-        line.events.listen(line.roster.heard)
-        line.roster.on_gone = self._worker_gone
+        self._clock = asyncio.get_running_loop().time
+        world.events.listen(self._heard)
+        world.roster.on_gone = self._worker_gone
 
     async def open(self) -> None:
         """Open the inbox and ask who is there."""
@@ -79,9 +97,10 @@ class Asker:
                 await self._sweeper
         for pending in self._pending.values():
             pending.fail(Failure(Kind.DRAINING, "The server is shutting down."))
-        for request, timer in self._leaving.items():
-            timer.cancel()
-            self._events.tell(Cancel(request))
+        self.lines.close()
+        self._leaving.close()
+        for pending in self._leaving:
+            self._events.tell(Cancel(pending.request.id))
         await self._attempts.close(patience=2)
         if self._inbox is not None:
             await self._inbox.close()
@@ -98,44 +117,90 @@ class Asker:
             raise Refused(Kind.BUS_DOWN, f"The message queue is not available: {self._bus.trouble or 'starting'}.")
         return self._inbox.address
 
-    def ask(self, request: Request, body: bytes, remaining: float) -> Pending:
-        """Publish the request; its answer comes out of what is returned. Call `dismiss` with it in the end.
+    def ask(self, request: Request, body: bytes, course: Course) -> Pending:
+        """Send the request on its way; its answer comes out of what is returned. Call `dismiss` with it in the end.
 
-        `remaining` is the time to its deadline in seconds. Raises `Refused` when nobody could answer.
+        Raises `Refused` when nobody could answer, or not in time.
         """
-        queue = requests_queue(request.group)
-        if self._settings.pool_wait <= 0 and not self._roster.serves(queue):
-            raise _no_workers(request)
-        pending = Pending(request, len(body), self._settings.slow_reader_bytes)
-        self._bus.post(
-            Address(REQUESTS, queue),
-            Message(_packed(request, body), request.id, request.id, request.reply_to, remaining),
-            lambda error: _refused(pending, error),
-        )
+        pending = Pending(request, body, course, self._settings.slow_reader_bytes)
+        failure = refusals.made_to_fail(request) if course.wishes.test_fallbacks else self._refusal(pending)
+        while failure is not None:
+            if not isinstance(self._planner.decide(pending, failure, "", self._now()), Fallback):
+                raise Refused.carrying(failure)
+            self._planner.fall_back(pending, failure.kind)
+            failure = self._refusal(pending)
         self._pending[request.id] = pending
+        try:
+            self._join(pending)
+        except Refused:
+            self.dismiss(pending)
+            raise
         return pending
+
+    def _refusal(self, pending: Pending) -> Failure | None:
+        """Why its model group cannot serve it in time."""
+        served = any(self._roster.standing(d.id).alive for d in pending.course.eligible)
+        if not served:
+            return refusals.no_workers(pending.request) if self._settings.pool_wait <= 0 else None
+        if not self._settings.pacing or pending.request.klass is Class.BATCH:
+            return None
+        wait, slowest = self.lines.expected(pending)
+        late = too_late(wait, pending.request.deadline - self._now(), slowest) if wait else 0.0
+        return refusals.too_late(wait, late) if late else None
+
+    def _join(self, pending: Pending, *, first: bool = False) -> None:
+        if self._settings.pacing:
+            self.lines.join(pending, first=first)
+        else:
+            self._publish(pending, requests_queue(pending.request.group, pending.request.klass), "")
+
+    def _publish(self, pending: Pending, queue: str, _deployment: str) -> None:
+        """To the queue. A request that waited says when it left, so that nobody takes it for an old one."""
+        request, now = pending.request, self._now()
+        again = pending.published > 0
+        if again or now - request.received > _FRESH:
+            n = request.n + again
+            request = structs.replace(request, n=n, published=now, reply_to=self.address)
+            pending.request = request
+        pending.published, pending.out = self._clock(), True
+        remaining = max(0.001, request.deadline - now)
+        durable = request.klass is Class.BATCH
+        message = Message(
+            refusals.packed(request, pending.body), request.id, request.id, request.reply_to, remaining, durable
+        )
+        self._bus.post(Address(REQUESTS, queue), message, lambda error: self._refused(pending, request.n, error))
+
+    def attach(self, request: Request, body: bytes) -> Pending | None:
+        """The running call of a client that has just gone away and asks again for the same; it is that client's now."""
+        return self._leaving.attach(request, body)
 
     def dismiss(self, pending: Pending) -> None:
         """The client has its answer, or has gone: what still waits is cancelled, what runs after a short grace.
 
-        A call that ends within the grace has its usage from the provider, and not an estimate.
+        A call that ends within the grace has its usage from the provider, and not an estimate; and whoever asks for
+        the same again meanwhile is given its answer.
         """
-        request, attempt = pending.request.id, pending.attempt
-        if self._pending.pop(request, None) is None:
+        if pending.request.id not in self._pending:
             return
-        pending.finish()
-        if pending.answered:
+        if pending.timer is not None:
+            pending.timer.cancel()
+        if pending.abandoned and pending.attempt is not None and not pending.answered:
+            self._leaving.keep(pending)
             return
-        if attempt is None or not pending.abandoned:
-            self._events.tell(Cancel(request))
-            return
-        grace = self._settings.disconnect_grace
-        self._leaving[request] = asyncio.get_running_loop().call_later(grace, self._stop, request, attempt.attempt)
+        under_way = pending.out or pending.attempt is not None
+        self._forget(pending)
+        if under_way and not pending.answered:
+            self._events.tell(Cancel(pending.request.id))
 
-    def _stop(self, request: str, attempt: str) -> None:
-        del self._leaving[request]
-        if attempt in self._attempts:
-            self._events.tell(Cancel(request))
+    def _stop(self, pending: Pending) -> None:
+        self._forget(pending)
+        if pending.attempt is not None and pending.attempt.attempt in self._attempts:
+            self._events.tell(Cancel(pending.request.id))
+
+    def _forget(self, pending: Pending) -> None:
+        del self._pending[pending.request.id]
+        pending.finish()
+        self.lines.left(pending)
 
     def _arrived(self, data: bytes, correlation: str) -> None:
         try:
@@ -152,22 +217,81 @@ class Asker:
         if _ends(frame):
             self._attempts.end(frame.attempt)
         if pending is not None:
-            pending.last = asyncio.get_running_loop().time()
-            pending.frame(frame, body)
+            self._take(pending, frame, body)
+
+    def _take(self, pending: Pending, frame: Piece | Failed, body: bytes) -> None:
+        pending.last = self._clock()
+        attempt = pending.attempt
+        if not isinstance(frame, Failed):
+            pending.piece(frame, body)
+            if pending.done and attempt is not None:
+                self._roster.over(attempt.deployment)
+            return
+        failure = pending.failed(frame)
+        if failure is not None:
+            self._failed(pending, failure, attempt.deployment if attempt is not None else "")
 
     def _started(self, frame: Started, correlation: str, pending: Pending | None) -> None:
         verdict = None if pending is None else pending.announced(frame)
         if pending is None or verdict is None or not verdict.go:
             self._say_no(frame, correlation)
-            if pending is not None:
+            if pending is not None and pending.opened:
                 pending.fail(Failure(Kind.WORKER_LOST, "The worker was lost in the middle of its answer."))
             return
+        self._roster.begun(frame.deployment)
+        self.lines.left(pending)
         self._attempts.begin(frame, pending)
         if verdict.replaces is not None and verdict.replaces.attempt in self._attempts:
             self._events.tell(Cancel(correlation, verdict.replaces.attempt))
             self._attempts.lose(verdict.replaces.attempt)
         if frame.ask:
             self._events.tell(Verdict(frame.attempt, go=True))
+
+    def _failed(self, pending: Pending, failure: Failure, deployment: str) -> None:
+        """An attempt, or the way to one, has failed: once more, elsewhere, or that is the answer."""
+        if deployment:
+            self._roster.over(deployment)
+        if pending.done or pending.opened:
+            pending.fail(failure)
+            return
+        self._withdraw(pending)
+        now = self._now()
+        match self._planner.decide(pending, failure, deployment, now):
+            case Again(at=at):
+                pending.begin_anew()
+                if at <= now:
+                    self._rejoin(pending)
+                else:
+                    pending.timer = asyncio.get_running_loop().call_later(at - now, self._rejoin, pending)
+            case Fallback():
+                pending.begin_anew()
+                self._planner.fall_back(pending, failure.kind)
+                refusal = self._refusal(pending)
+                if refusal is None:
+                    self._rejoin(pending)
+                else:
+                    self._failed(pending, refusal, "")
+            case GiveUp():
+                pending.fail(failure)
+
+    def _rejoin(self, pending: Pending) -> None:
+        pending.timer = None
+        if pending.done:
+            return
+        try:
+            self._join(pending, first=True)
+        except Refused as refused:
+            pending.fail(refused.failure)
+
+    def _refused(self, pending: Pending, n: int, error: BusError) -> None:
+        """The bus has not taken it; after a lost connection it may be in the queue all the same."""
+        if n != pending.request.n or pending.attempt is not None:
+            return
+        pending.answered = not isinstance(error, BusDown)
+        if isinstance(error, BusDown):
+            pending.fail(refusals.not_taken(error))
+        else:
+            self._failed(pending, refusals.not_taken(error), "")
 
     def _say_no(self, frame: Started, request: str) -> None:
         self._events.tell(Verdict(frame.attempt, go=False) if frame.ask else Cancel(request, frame.attempt))
@@ -177,15 +301,34 @@ class Asker:
         for pending in self._pending.values():
             pending.fail(Failure(Kind.BUS_DOWN, "The message queue was lost while the request was under way."))
 
+    def _heard(self, event: Event) -> None:
+        self._roster.heard(event)
+        if isinstance(event, Beat) and event.role == "worker":
+            self.lines.news()
+
     def _worker_gone(self, process: str) -> None:
         for announced in self._attempts.by_worker(process):
             self._attempts.lose(announced.started.attempt)
             pending = announced.pending
-            if pending.opened and pending.attempt is announced.started:
-                pending.fail(Failure(Kind.WORKER_LOST, "The worker was lost in the middle of its answer."))
+            if pending.attempt is announced.started:
+                said = "in the middle of its answer" if pending.opened else "before it answered"
+                self._failed(pending, Failure(Kind.WORKER_LOST, f"The worker was lost {said}."), "")
+
+    def _hand_on(self) -> None:
+        """What was sent to somebody who does not take it goes to somebody who could."""
+        for pending in self.lines.overdue():
+            self._withdraw(pending)
+            self._rejoin(pending)
+
+    def _withdraw(self, pending: Pending) -> None:
+        """Whoever still finds it in the queue as it is now shall leave it alone."""
+        if pending.out:
+            self._events.tell(Cancel(pending.request.id, n=pending.request.n))
+            pending.out = pending.line is not None
+        self.lines.left(pending)
 
     async def _sweep(self) -> None:
-        clock = asyncio.get_running_loop().time
+        clock = self._clock
         tick = clock()
         while True:
             await asyncio.sleep(_SWEEP)
@@ -195,6 +338,7 @@ class Asker:
             self._attempts.sweep()
             if self._bus.trouble is None:
                 self._usable = tick
+                self._hand_on()
             for pending in list(self._pending.values()):
                 if pending.opened:
                     self._watch_silence(pending, tick)
@@ -212,38 +356,11 @@ class Asker:
     def _watch_pool(self, pending: Pending, tick: float) -> None:
         request, attempt = pending.request, pending.attempt
         begun = attempt is not None and self._roster.alive(attempt.worker)
-        if begun or self._roster.serves(requests_queue(request.group)):
+        if begun or any(self._roster.standing(d.id).alive for d in pending.course.eligible):
             self._unserved.pop(request.id, None)
         elif tick - self._unserved.setdefault(request.id, tick) >= self._settings.pool_wait:
-            pending.fail(_no_workers(request).failure)
-
-
-def _packed(request: Request, body: bytes) -> bytes:
-    data = pack(request, body)
-    if len(data) - len(body) > _LONGEST_HEAD:
-        said = "Metadata, tags and the other fields that are not the model's are too large together."
-        raise Refused(Kind.TOO_LARGE, said)
-    return data
+            self._failed(pending, refusals.no_workers(request), "")
 
 
 def _ends(frame: Frame) -> bool:
     return isinstance(frame, Failed | Ended) or (isinstance(frame, Answer) and not frame.more)
-
-
-def _no_workers(request: Request) -> Refused:
-    return Refused(Kind.NO_WORKERS, f"No worker is serving the model '{request.group}' right now.")
-
-
-def _refused(pending: Pending, error: BusError) -> None:
-    pending.fail(_refusal(error))
-    pending.answered = not isinstance(error, BusDown)  # it is not in the queue; after a lost connection it may be
-
-
-def _refusal(error: BusError) -> Failure:
-    match error:
-        case QueueFull():
-            return Failure(Kind.QUEUE_FULL, "The queue for this model is full.")
-        case BusDown():
-            return Failure(Kind.BUS_DOWN, "The message queue was lost before it took the request.")
-        case _:
-            return Failure(Kind.NO_WORKERS, "There is no queue for this model.")

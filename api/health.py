@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 
+import msgspec
 from fastapi import APIRouter, Depends, Response
 
 from api.asker import Asker
-from api.roster import Roster
+from policy.roster import Roster
 
 Check = Callable[[], Awaitable[str | None]]
 """Answers with what is wrong, or None."""
@@ -39,14 +40,12 @@ def overview(asker: Asker, roster: Roster, admit: Callable[..., object]) -> APIR
 
     @router.get("/health")
     async def health() -> dict[str, object]:
-        """Requests that wait here, and what each worker process serves."""
+        """Requests that wait here, in which lines and how long, and how each deployment is doing in each worker."""
         return {
             "waiting": asker.waiting,
+            "lines": asker.lines.overview(),
             "workers": {
-                process: [
-                    {"queue": s.queue, "deployment": s.deployment, "slots": s.slots, "in_flight": s.in_flight}
-                    for s in serving
-                ]
+                process: [msgspec.structs.asdict(row) for row in serving]
                 for process, serving in roster.serving().items()
             },
         }

@@ -8,20 +8,24 @@ import logging
 import time
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from api.asker import Asker
 from api.authenticate import Gatekeeper
 from api.body import ClientGone, Receive, read_body
+from api.course import wishes
+from api.idempotency import Idempotency, call_of
 from api.intake import Intake, take_in
 from api.pending import Pending
+from api.planner import Planner
 from api.reply import Reply, Send, request_id
-from api.terms import caller_of, deadline_of, metadata_of
+from api.terms import Extras, caller_of, deadline_of, extras_of, metadata_of
 from broker.seal import Seal
-from schemas.catalog import Catalog, Resolution
+from schemas.catalog import Resolution
 from schemas.config import Settings
 from schemas.envelope import Answer, Chunk, Ended, Endpoint, Opened, Request
 from schemas.failures import Failure, Kind, Refused
+from schemas.usage import Caller
 
 Scope = MutableMapping[str, Any]
 
@@ -34,11 +38,24 @@ class Desk:
     """What the inference routes work with; one per process."""
 
     settings: Settings
-    catalog: Catalog
+    planner: Planner
     gatekeeper: Gatekeeper
     asker: Asker
     seal: Seal | None
+    idempotency: Idempotency | None = None
     now: Callable[[], float] = time.time
+
+
+class Asked(NamedTuple):
+    """One request as it was received. Times in seconds since the epoch."""
+
+    headers: list[tuple[bytes, bytes]]
+    key: Caller
+    data: bytes
+    intake: Intake
+    extras: Extras
+    received: float
+    deadline: float
 
 
 class Inference:
@@ -50,38 +67,64 @@ class Inference:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        rid = request_id()
-        reply = Reply(send, rid)
+        reply = Reply(send, request_id())
         try:
-            await self._serve(scope, receive, reply, rid)
+            await self._serve(scope, receive, reply)
         except asyncio.CancelledError:  # by the HTTP server, whose time to drain is over
             await reply.fail(Failure(Kind.DRAINING, "The server is shutting down."))
 
-    async def _serve(self, scope: Scope, receive: Receive, reply: Reply, rid: str) -> None:
+    async def _serve(self, scope: Scope, receive: Receive, reply: Reply) -> None:
         try:
-            pending = await self._ask(scope, receive, rid)
+            asked = await self._take(scope, receive)
+            if asked.extras.idempotent and self._desk.idempotency is not None:
+                await self._serve_once(asked, scope, receive, reply)
+            else:
+                await self._run(asked, receive, reply)
         except Refused as refused:
             await reply.fail(refused.failure)
-            return
         except ClientGone:
             return
         except Exception:  # noqa: BLE001 (a bug here must end as an answer)
-            _LOG.exception("request %s failed at the door", rid)
+            _LOG.exception("request %s failed at the door", reply.id)
             await reply.fail(Failure(Kind.INTERNAL, "The request could not be processed."))
+
+    async def _serve_once(self, asked: Asked, scope: Scope, receive: Receive, reply: Reply) -> None:
+        """With an `Idempotency-Key`: the answer of the one call that is made for it, here or elsewhere."""
+        assert self._desk.idempotency is not None
+        path = (self._endpoint, scope.get("path_params", {}).get("model"))
+        call = call_of(asked.headers, asked.key.key_hash, path, asked.data, asked.deadline)
+        assert call is not None
+
+        async def run(receive: Receive, send: Send) -> None:
+            await self._run(asked, receive, Reply(send, reply.id))
+
+        await self._desk.idempotency.serve(call, run, receive, reply.send)
+
+    async def _run(self, asked: Asked, receive: Receive, reply: Reply) -> None:
+        try:
+            pending = self._ask(asked, reply.id)
+        except Refused as refused:
+            await reply.fail(refused.failure)
             return
         await self._answer(pending, receive, reply)
 
-    async def _ask(self, scope: Scope, receive: Receive, rid: str) -> Pending:
-        """Everything between the bytes and the queue."""
+    async def _take(self, scope: Scope, receive: Receive) -> Asked:
+        """The request's key, body and terms."""
         desk, headers = self._desk, scope["headers"]
         received = desk.now()
         key = desk.gatekeeper.admit(headers)
         data = await read_body(headers, receive, desk.settings.max_request_bytes)
         intake = take_in(self._endpoint, data, scope.get("path_params", {}).get("model"))
-        found = desk.catalog.resolve(intake.model)
+        deadline = deadline_of(intake, headers, received, desk.settings.request_timeout)
+        return Asked(headers, key, data, intake, extras_of(headers), received, deadline)
+
+    def _ask(self, asked: Asked, rid: str) -> Pending:
+        """Everything between the request and the queue."""
+        desk, intake, extras = self._desk, asked.intake, asked.extras
+        found = desk.planner.catalog.resolve(intake.model)
         if found is None:
             raise _unknown_model(intake.model)
-        deadline = deadline_of(intake, headers, received, desk.settings.request_timeout)
+        caller = caller_of(asked.key, intake, asked.headers)
         mock = intake.controls.get("mock_response")
         request = Request(
             id=rid,
@@ -90,16 +133,22 @@ class Inference:
             model=found.model,
             stream=intake.stream,
             include_usage=intake.include_usage,
-            received=received,
-            deadline=deadline,
+            received=asked.received,
+            deadline=asked.deadline,
             gap=desk.settings.stream_gap,
             reply_to=desk.asker.address,
-            caller=caller_of(key, intake, headers),
+            klass=extras.klass,
+            caller=caller,
             mock_response=mock if isinstance(mock, str) else None,
             credentials=self._sealed(intake, found),
             metadata=metadata_of(intake.controls),
         )
-        return desk.asker.ask(request, intake.body, deadline - received)
+        if extras.is_retry:
+            running = desk.asker.attach(request, intake.body)
+            if running is not None:
+                return running
+        course = desk.planner.course(found, caller, len(intake.body), wishes(intake.controls, extras.retries))
+        return desk.asker.ask(request, intake.body, course)
 
     def _sealed(self, intake: Intake, found: Resolution) -> str:
         if not intake.credentials:

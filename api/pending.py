@@ -7,10 +7,14 @@ second one is refused, and the answer ends with an error.
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from schemas.envelope import Answer, Chunk, Ended, Failed, Opened, Request, Started
 from schemas.failures import Failure, Kind, Refused
+
+if TYPE_CHECKING:
+    from api.course import Course
+    from api.lines import Line
 
 Piece = Answer | Opened | Chunk | Ended
 
@@ -25,19 +29,27 @@ class Verdict(NamedTuple):
 class Pending:
     """The state of one request on the asking side. Not thread-safe; all calls on the loop.
 
-    `size` is the length of the body that was sent; `bound` is how much of a stream may be unread. Both in bytes.
+    `bound` is how much of a stream may be unread, in bytes.
     """
 
     __slots__ = (
         "_bound", "_failure", "_hungry", "_pieces", "_waiter",
-        "abandoned", "answered", "attempt", "cut_off", "done", "events", "last", "n", "opened", "request", "size",
-        "unread",
+        "abandoned", "ahead", "answered", "attempt", "body", "course", "cut_off", "done", "events", "handed", "last",
+        "line", "n", "opened", "out", "published", "request", "taken", "timer", "unread",
     )  # fmt: skip
 
-    def __init__(self, request: Request, size: int, bound: int) -> None:
+    def __init__(self, request: Request, body: bytes, course: "Course", bound: int) -> None:
         self.request = request
-        self.size = size
+        self.body = body
+        self.course = course
+        self.line: Line | None = None  # where it waits to begin
+        self.out = False  # it is in the queue, and has not begun
+        self.handed = ""  # the deployment that it was handed to last
+        self.published = 0.0  # loop time at which it was, last; 0: never
+        self.timer: asyncio.TimerHandle | None = None  # it will join its line again then
+        self.ahead = 0  # requests that were before it when it joined its line
         self.abandoned = False  # the client is gone
+        self.taken = False  # the client has something of the answer
         self.attempt: Started | None = None
         self.opened = False  # something of the answer has come: from here on only this attempt can end it
         self.done = False  # nothing more will come
@@ -55,19 +67,33 @@ class Pending:
 
     def announced(self, started: Started) -> Verdict:
         """An attempt wants to begin, or has begun."""
-        if self.done or self.opened:
+        if self.done or self.opened or started.n != self.request.n:
             return Verdict(go=False)
         replaces, self.attempt = self.attempt, started
         return Verdict(go=True, replaces=replaces)
 
-    def frame(self, frame: Piece | Failed, body: bytes) -> None:
-        """A frame of the answer; those of an attempt that is not ours are ignored."""
-        if self.done:
-            return
-        if isinstance(frame, Failed):
-            self._failed(frame)
-        elif self.attempt is not None and frame.attempt == self.attempt.attempt:
+    def piece(self, frame: Piece, body: bytes) -> None:
+        """A part of the answer; those of an attempt that is not ours are ignored."""
+        if not self.done and self.attempt is not None and frame.attempt == self.attempt.attempt:
             self._piece(frame, body)
+
+    def failed(self, frame: Failed) -> Failure | None:
+        """What a failure means for the request; None: nothing, or not yet."""
+        if self.done or (frame.attempt and (self.attempt is None or frame.attempt != self.attempt.attempt)):
+            return None
+        if frame.failure.kind is Kind.DRAINING and not self.opened:
+            if frame.attempt:
+                self.attempt = None  # the message goes back to the queue: another worker begins anew
+            return None
+        self.answered = True
+        if frame.failure.kind is Kind.CANCELLED:  # not by us: we would not listen any more
+            return Failure(Kind.WORKER_LOST, "The worker gave the request up.")
+        return frame.failure
+
+    def begin_anew(self) -> None:
+        """It goes to the queue once more."""
+        self.attempt = None
+        self.answered = False
 
     def fail(self, failure: Failure) -> None:
         """End the request; what has already come is still handed out first."""
@@ -78,8 +104,14 @@ class Pending:
 
     def abandon(self) -> None:
         """The client is gone."""
-        self.abandoned = True
-        self.fail(Failure(Kind.CANCELLED, "The client went away."))
+        if not self.done:
+            self.abandoned = True
+            self.fail(Failure(Kind.CANCELLED, "The client went away."))
+
+    def revive(self) -> None:
+        """It goes on without its client, for a while."""
+        self.abandoned = self.done = False
+        self._failure = None
 
     def finish(self) -> None:
         """The client has all, or is gone: nothing more is wanted."""
@@ -97,22 +129,10 @@ class Pending:
                 await self._waiter
         finally:
             self._hungry = False
+        self.taken = True
         piece, body = self._pieces.popleft()
         self.unread -= len(body)
         return piece, body
-
-    def _failed(self, frame: Failed) -> None:
-        if frame.attempt and (self.attempt is None or frame.attempt != self.attempt.attempt):
-            return
-        if frame.failure.kind is Kind.DRAINING and not self.opened:
-            if frame.attempt:
-                self.attempt = None  # the message goes back to the queue: another worker begins anew
-            return
-        self.answered = True
-        if frame.failure.kind is Kind.CANCELLED:  # not by us: we would not listen any more
-            self.fail(Failure(Kind.WORKER_LOST, "The worker gave the request up."))
-        else:
-            self.fail(frame.failure)
 
     def _piece(self, frame: Piece, body: bytes) -> None:
         if isinstance(frame, Chunk | Ended):

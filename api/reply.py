@@ -23,8 +23,8 @@ class Reply:
     """The HTTP answer under way."""
 
     def __init__(self, send: Send, rid: str) -> None:
-        self._send = send
-        self._rid = rid.encode()
+        self.send = send
+        self.id = rid
         self._begun = False
         self._stream = False
 
@@ -36,12 +36,12 @@ class Reply:
             if not more:
                 headers.append((b"content-length", str(len(body)).encode()))
             status = piece.status if isinstance(piece, Answer) else 200
-            await self._head(status, headers, _facts(pending, getattr(piece, "headers", {})))
+            await self._head(status, headers, _facts(pending, piece))
         await self.more(body, more=more)
 
     async def more(self, body: bytes, *, more: bool) -> None:
         """Further bytes."""
-        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        await self.send({"type": "http.response.body", "body": body, "more_body": more})
 
     async def comment(self) -> None:
         """A comment on a stream that still waits; sends the 200 first."""
@@ -66,8 +66,9 @@ class Reply:
 
     async def _head(self, status: int, headers: Headers, facts: Iterable[tuple[bytes, bytes]]) -> None:
         self._begun = True
-        ours = [*headers, (b"x-request-id", self._rid), (b"x-litellm-call-id", self._rid), *facts]
-        await self._send({"type": "http.response.start", "status": status, "headers": ours})
+        rid = self.id.encode()
+        ours = [*headers, (b"x-request-id", rid), (b"x-litellm-call-id", rid), *facts]
+        await self.send({"type": "http.response.start", "status": status, "headers": ours})
 
 
 def request_id() -> str:
@@ -75,11 +76,23 @@ def request_id() -> str:
     return f"req_{secrets.token_hex(12)}"
 
 
-def _facts(pending: Pending, provider: Mapping[str, str]) -> Iterable[tuple[bytes, bytes]]:
-    request, attempt = pending.request, pending.attempt
+def _facts(pending: Pending, piece: Answer | Opened | Chunk | Ended) -> Iterable[tuple[bytes, bytes]]:
+    request, attempt, course = pending.request, pending.attempt, pending.course
     yield b"x-litellm-model-group", request.group.encode("latin-1", "replace")
+    yield b"x-litellm-attempted-retries", b"%d" % course.retried
+    yield b"x-litellm-attempted-fallbacks", b"%d" % course.fallbacks
     if attempt is not None:
+        waited = max(0.0, attempt.at / 1e6 - request.received) * 1000
         yield b"x-litellm-model-id", attempt.deployment.encode("latin-1", "replace")
+        yield b"x-litellm-overhead-duration-ms", b"%.3f" % waited
         yield b"x-penstock-attempt", attempt.attempt.encode()
-    for name, value in provider.items():
+        yield b"x-penstock-queue-wait-ms", b"%.3f" % waited
+    if pending.ahead:
+        yield b"x-penstock-queue-length", b"%d" % pending.ahead
+    if isinstance(piece, Answer) and piece.cost is not None:
+        yield b"x-litellm-response-cost", format(piece.cost, "f").encode()
+    for name, value in getattr(piece, "headers", _NO_HEADERS).items():
         yield name.encode("latin-1", "replace"), value.encode("latin-1", "replace")
+
+
+_NO_HEADERS: Mapping[str, str] = {}

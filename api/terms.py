@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
 from api.intake import Intake
+from schemas.envelope import Class
 from schemas.failures import Kind, Refused
 from schemas.usage import Caller
 
@@ -15,7 +16,42 @@ _TIMEOUTS = {
     b"x-stainless-read-timeout": "",  # set by the SDKs themselves: an odd value there is not the user's mistake
     b"x-litellm-timeout": "x-litellm-timeout",
 }
+_EXTRAS = frozenset({b"x-penstock-class", b"x-litellm-num-retries", b"x-stainless-retry-count", b"idempotency-key"})
 _MOST_TAGS = 100  # each moves a daily sum of its own
+
+
+class Extras(NamedTuple):
+    """What further headers ask for."""
+
+    klass: Class = Class.INTERACTIVE
+    retries: str | None = None  # x-litellm-num-retries
+    is_retry: bool = False  # an SDK asks again for what it has asked before
+    idempotent: bool = False  # an Idempotency-Key is given
+
+
+def extras_of(headers: Iterable[tuple[bytes, bytes]]) -> Extras:
+    """The headers that say how a request is to be treated. Raises `Refused(INVALID_REQUEST)`."""
+    found: dict[str, Any] = {}
+    for name, value in headers:
+        if name not in _EXTRAS:
+            continue
+        if name == b"x-penstock-class":
+            found["klass"] = _class(value)
+        elif name == b"x-litellm-num-retries":
+            found["retries"] = value.decode("latin-1")
+        elif name == b"x-stainless-retry-count":
+            found["is_retry"] = value not in (b"", b"0")
+        else:
+            found["idempotent"] = True
+    return Extras(**found) if found else _NO_EXTRAS
+
+
+def _class(value: bytes) -> Class:
+    try:
+        return Class(value.decode("latin-1").strip().lower())
+    except ValueError:
+        said = f"'x-penstock-class' must be one of: {', '.join(Class)}."
+        raise Refused(Kind.INVALID_REQUEST, said, param="x-penstock-class") from None
 
 
 def deadline_of(intake: Intake, headers: Iterable[tuple[bytes, bytes]], received: float, default: float) -> float:
@@ -83,3 +119,6 @@ def _tags(value: Any) -> list[str]:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+_NO_EXTRAS = Extras()

@@ -13,33 +13,29 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from tests.support.postgres import private_postgres  # noqa: E402 (the repository is not an installed package here)
+from bench.processes import BUILT, RESULTS, build, process, wait_ready  # noqa: E402 (the repository is not installed)
+from tests.support.postgres import private_postgres  # noqa: E402
 from tests.support.process import free_ports  # noqa: E402
 from tests.support.rabbitmq import private_rabbitmq  # noqa: E402
 
-YARDSTICK = ROOT / "bench" / "yardstick"
-BUILT = ROOT / "bench" / "bin"
 KEY = "sk-bench-0123456789"
 
 
 def main() -> int:
     """Build, start, measure, end."""
     args = _arguments()
-    _build()
+    build()
     with ExitStack() as stack:
         free_port, api_port = free_ports(2)
         mock_port = int(os.environ.get("MOCK_PORT", free_port))  # a peer must know it
         rabbit, postgres = stack.enter_context(private_rabbitmq()), stack.enter_context(private_postgres())
-        stack.enter_context(_process([str(BUILT / "mock"), str(mock_port)], dict(os.environ), "mock"))
+        stack.enter_context(process([str(BUILT / "mock"), str(mock_port)], dict(os.environ), "mock"))
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-"))
         environ = {
             **os.environ,
@@ -52,8 +48,8 @@ def main() -> int:
         pids = {"rabbit": rabbit.pid, "postgres": postgres.pid}
         for role, options in (("accounting", []), ("worker", []), ("api", ["--port", str(api_port)])):
             command = [sys.executable, "-m", "penstock", role, *options]
-            pids[role] = stack.enter_context(_process(command, environ, role))
-        _wait_ready(f"http://127.0.0.1:{api_port}/health/readiness")
+            pids[role] = stack.enter_context(process(command, environ, role))
+        wait_ready(f"http://127.0.0.1:{api_port}/health/readiness")
         return subprocess.call(_measurement(args, api_port, pids), env={**environ, "MOCK_PORT": str(mock_port)})
 
 
@@ -63,16 +59,6 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peer", nargs="+", metavar="NAME URL PID [HEADER ...]")
     return parser.parse_args()
-
-
-def _build() -> None:
-    BUILT.mkdir(exist_ok=True)
-    for name in ("mock", "loadgen"):
-        source, target = YARDSTICK / f"{name}.c", BUILT / name
-        if not target.exists() or target.stat().st_mtime < source.stat().st_mtime:
-            subprocess.check_call(["cc", "-O2", "-w", "-o", target, source, "-lm"])
-    for file in ("bench.py", "versus.py", "body.json", "body_stream.json"):  # they look for their tools beside them
-        (BUILT / file).write_bytes((YARDSTICK / file).read_bytes())
 
 
 def _config(folder: Path, mock_port: int) -> Path:
@@ -92,36 +78,8 @@ def _measurement(args: argparse.Namespace, api_port: int, pids: dict[str, int]) 
     return [
         *(sys.executable, str(BUILT / "bench.py"), "--target", "penstock", "--base-url", base, "--pids", groups),
         *("--header", header, "--reps", str(args.rounds), "--scenarios", args.scenarios),
-        *("--out", str(ROOT / "bench" / "results" / "penstock.json")),
+        *("--out", str(RESULTS / "penstock.json")),
     ]
-
-
-@contextmanager
-def _process(command: list[str], environ: dict[str, str], name: str) -> Iterator[int]:
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=log, stderr=log)
-        try:
-            time.sleep(0.5)
-            if process.poll() is not None:
-                log.seek(0)
-                raise SystemExit(f"{name} ended:\n{log.read().decode()}")
-            yield process.pid
-        finally:
-            process.terminate()
-            process.wait()
-
-
-def _wait_ready(url: str, patience: float = 60) -> None:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            opener.open(url, timeout=2).close()
-            return
-        except OSError as problem:
-            if time.monotonic() > deadline:
-                raise SystemExit(f"{url}: not ready within {patience:g} s: {problem}") from None
-            time.sleep(0.2)
 
 
 if __name__ == "__main__":

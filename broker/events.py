@@ -8,7 +8,7 @@ from collections.abc import Callable
 from broker.callbacks import tell
 from broker.port import Address, Bus, Inbox, Message
 from broker.topology import EVENTS
-from schemas.envelope import Beat, Event, RollCall, Serving, pack, unpack_event
+from schemas.envelope import Beat, Event, RollCall, pack, unpack_event
 
 
 class Events:
@@ -54,16 +54,15 @@ class Events:
 
 
 class Pulse:
-    """Beats for one process: at once when asked or when something changed, else every `every` seconds."""
+    """Beats for one process: at once when asked or when something changed, else every `last.every` seconds.
 
-    def __init__(
-        self, events: Events, process: str, role: str, every: float, serving: Callable[[], tuple[Serving, ...]]
-    ) -> None:
+    `beat` makes the beat of now; `last` the one that says that we serve nothing any more.
+    """
+
+    def __init__(self, events: Events, beat: Callable[[], Beat], last: Beat) -> None:
         self._events = events
-        self._process = process
-        self._role = role
-        self._every = every
-        self._serving = serving
+        self._make = beat
+        self._last = last
         self._task: asyncio.Task[None] | None = None
         events.listen(self._answer)
 
@@ -78,12 +77,11 @@ class Pulse:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-            self._serving = tuple
-            self.beat()
+            self._events.tell(self._last)
 
     def beat(self) -> None:
         """Beat now."""
-        self._events.tell(Beat(process=self._process, role=self._role, every=self._every, serving=self._serving()))
+        self._events.tell(self._make())
 
     def _answer(self, event: Event) -> None:
         if isinstance(event, RollCall) and self._task is not None:
@@ -92,4 +90,4 @@ class Pulse:
     async def _run(self) -> None:
         while True:
             self.beat()
-            await asyncio.sleep(self._every)
+            await asyncio.sleep(self._last.every)

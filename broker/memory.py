@@ -80,12 +80,12 @@ class MemoryBus:
         """Let what is on its way be delivered."""
         await asyncio.sleep(0)
 
-    async def consume(self, queue: str, on_delivery: OnDelivery, prefetch: int) -> MemoryConsumer:
+    async def consume(self, queue: str, on_delivery: OnDelivery, prefetch: int, priority: int = 0) -> MemoryConsumer:
         """Consume. Raises Unroutable if there is no such queue."""
         self._check()
         if queue not in self._queues:
             raise Unroutable(f"no queue {queue!r}")
-        return self._queues[queue].consume(on_delivery, prefetch)
+        return self._queues[queue].consume(on_delivery, prefetch, priority)
 
     async def inbox(
         self, exchange: str, on_message: Callable[[bytes, str], None], on_lost: Callable[[], None]

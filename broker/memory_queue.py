@@ -48,7 +48,8 @@ class MemoryDelivery:
 class MemoryConsumer:
     """A consumer of one queue."""
 
-    def __init__(self, queue: "MemoryQueue", on_delivery: OnDelivery, prefetch: int) -> None:
+    def __init__(self, queue: "MemoryQueue", on_delivery: OnDelivery, prefetch: int, priority: int) -> None:
+        self.priority = priority
         self._queue = queue
         self._on_delivery = on_delivery
         self._room = prefetch
@@ -132,9 +133,9 @@ class MemoryQueue:
         if self._queue.dead_letters:
             self._dead_letter(delivery.message())
 
-    def consume(self, on_delivery: OnDelivery, prefetch: int) -> MemoryConsumer:
+    def consume(self, on_delivery: OnDelivery, prefetch: int, priority: int) -> MemoryConsumer:
         """Add a consumer."""
-        consumer = MemoryConsumer(self, on_delivery, prefetch)
+        consumer = MemoryConsumer(self, on_delivery, prefetch, priority)
         self._consumers.append(consumer)
         self.wake()
         return consumer
@@ -188,12 +189,14 @@ class MemoryQueue:
         return delivery
 
     def _free_consumer(self) -> MemoryConsumer | None:
-        for _ in range(len(self._consumers)):
-            consumer = self._consumers[0]
-            self._consumers.rotate(-1)
-            if consumer.has_room:
-                return consumer
-        return None
+        """The one of the highest priority with room; equals take turns."""
+        free = [consumer for consumer in self._consumers if consumer.has_room]
+        if not free:
+            return None
+        found = max(free, key=lambda consumer: consumer.priority)
+        self._consumers.remove(found)
+        self._consumers.append(found)
+        return found
 
     def _wait_for_expiry(self, expires: float | None, now: float) -> None:
         if self._timer is not None:

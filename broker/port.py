@@ -127,8 +127,11 @@ class Bus(Protocol):
     async def flushed(self) -> None:
         """Return when what was published has mostly left this process: a sender's back-pressure."""
 
-    async def consume(self, queue: str, on_delivery: OnDelivery, prefetch: int) -> Consumer:
-        """Deliver from a queue of the topology, at most `prefetch` not yet ended at a time."""
+    async def consume(self, queue: str, on_delivery: OnDelivery, prefetch: int, priority: int = 0) -> Consumer:
+        """Deliver from a queue of the topology, at most `prefetch` not yet ended at a time.
+
+        Consumers of a higher `priority` get all that they have room for first.
+        """
 
     async def inbox(
         self, exchange: str, on_message: Callable[[bytes, str], None], on_lost: Callable[[], None]

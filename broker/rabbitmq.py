@@ -12,7 +12,7 @@ from broker.amqp.endpoint import Endpoint, endpoint
 from broker.callbacks import tell
 from broker.link import Link
 from broker.port import Address, Bus, BusDown, BusError, Message, OnDelivery, OnFailure, Unroutable
-from broker.sessions import Confirmed, Frames, QueueConsumer, QueueInbox, failure
+from broker.sessions import Confirmed, Frames, QueueConsumer, QueueInbox, Terms, failure
 from broker.topology import Topology
 
 _LOG = logging.getLogger("penstock.bus")
@@ -100,9 +100,9 @@ class RabbitBus:
         """Return when what was published has mostly left this process."""
         await self._publishing.flushed()
 
-    async def consume(self, queue: str, on_delivery: OnDelivery, prefetch: int) -> QueueConsumer:
+    async def consume(self, queue: str, on_delivery: OnDelivery, prefetch: int, priority: int = 0) -> QueueConsumer:
         """Consume; without a connection it begins with the next one. Raises Unroutable if there is no such queue."""
-        consumer = QueueConsumer(self._consuming, queue, on_delivery, prefetch)
+        consumer = QueueConsumer(self._consuming, queue, on_delivery, Terms(prefetch, priority))
         try:
             await self._consuming.add(consumer)
         except Closed as error:

@@ -27,6 +27,18 @@ class Seal:
         nonce = os.urandom(_NONCE)
         return (nonce + self._cipher.encrypt(nonce, msgspec.json.encode(fields), None)).hex()
 
+    def close_bytes(self, data: bytes, about: bytes) -> bytes:
+        """Bytes, sealed; they can be opened only as what they are `about`."""
+        nonce = os.urandom(_NONCE)
+        return nonce + self._cipher.encrypt(nonce, data, about)
+
+    def open_bytes(self, sealed: bytes, about: bytes) -> bytes:
+        """The bytes. Raises `Refused(INTERNAL)` when they were sealed with another key, or about something else."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE], sealed[_NONCE:], about)
+        except (ValueError, InvalidTag):
+            raise Refused(Kind.INTERNAL, "What was kept is sealed with another salt key (PENSTOCK_SALT_KEY).") from None
+
     def open(self, sealed: str) -> dict[str, Any]:
         """The object. Raises `Refused(INTERNAL)` when it was sealed with another key."""
         try:

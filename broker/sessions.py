@@ -2,8 +2,10 @@
 
 import secrets
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pamqp import commands
+from pamqp.common import FieldTable
 
 from broker.amqp.channel import Channel, Closed, Refused
 from broker.amqp.connection import Connection
@@ -101,16 +103,23 @@ class RabbitDelivery:
             channel.nack(self.tag, requeue=True)
 
 
+class Terms(NamedTuple):
+    """How much a consumer gets at a time, and before whom."""
+
+    prefetch: int
+    priority: int = 0
+
+
 class QueueConsumer:
     """A consumer of one queue."""
 
     vital = False
 
-    def __init__(self, link: Link, queue: str, on_delivery: OnDelivery, prefetch: int) -> None:
+    def __init__(self, link: Link, queue: str, on_delivery: OnDelivery, terms: Terms) -> None:
         self._link = link
         self._queue = queue
         self._on_delivery = on_delivery
-        self._prefetch = prefetch
+        self._terms = terms
         self._channel: Channel | None = None
         self._held: dict[int, RabbitDelivery] = {}
         self._cancelled = False
@@ -121,11 +130,12 @@ class QueueConsumer:
         channel = await connection.channel()
         channel.on_delivery = self._delivered
         self._channel = channel
-        await channel.call(commands.Basic.Qos(prefetch_count=self._prefetch))
+        await channel.call(commands.Basic.Qos(prefetch_count=self._terms.prefetch))
         if self._cancelled:  # meanwhile, and before there was anything to cancel
             await channel.close()
             raise Closed("cancelled")
-        await channel.call(commands.Basic.Consume(queue=self._queue, consumer_tag=_TAG))
+        first: FieldTable = {"x-priority": self._terms.priority} if self._terms.priority else {}
+        await channel.call(commands.Basic.Consume(queue=self._queue, consumer_tag=_TAG, arguments=first))
         return channel
 
     def detached(self, reason: Closed) -> None:

@@ -1,14 +1,17 @@
 """The topology as data: what is declared on RabbitMQ, and what each role may touch.
 
-Requests wait in one queue per model group; replies and events go to queues that live and die with their process;
-usage events are durable; whatever expires or is rejected ends in `dead`.
+Requests wait in one queue per model group and class, and in one per deployment and class when they are handed to it;
+replies and events go to queues that live and die with their process; usage events are durable; whatever expires or is
+rejected ends in `dead`.
 """
 
 import hashlib
 import re
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 REQUESTS = "penstock.requests"  # direct: key = queue
 REPLIES = "penstock.replies"  # direct: key = inbox
@@ -19,6 +22,8 @@ DEAD = "penstock.dead"  # fanout
 USAGE_QUEUE = "usage"
 DEAD_QUEUE = "dead"
 
+INTERACTIVE, BATCH = "interactive", "batch"  # the classes; see `schemas.envelope.Class`
+_DELIVERIES = 1000  # giving back what cannot start now counts on RabbitMQ 4.0 to 4.2, whose own limit is 20
 _UNSAFE = re.compile(r"[^a-zA-Z0-9\-_.:@,/+ ]")
 
 
@@ -41,6 +46,7 @@ class Queue:
     dead_letters: bool = True
     keep: int | None = None  # x-message-ttl
     full: Literal["reject-publish", "drop-head"] = "reject-publish"
+    deliveries: int | None = None  # of a message to one consumer after another, then it is dead
 
     def arguments(self) -> dict[str, str | int]:
         """The queue's AMQP arguments, valid on RabbitMQ 3.10 and 4.x alike."""
@@ -53,6 +59,8 @@ class Queue:
             found["x-dead-letter-exchange"] = DEAD
         if self.keep is not None:
             found["x-message-ttl"] = self.keep * 1000
+        if self.deliveries is not None:
+            found["x-delivery-limit"] = self.deliveries
         return found
 
 
@@ -82,7 +90,7 @@ ROLES = {
     "worker": Permissions(
         configure=r"^inbox\..*$",
         write=r"^(inbox\..*|penstock\.(replies|events|usage))$",
-        read=r"^(inbox\..*|requests\..*|penstock\.events)$",
+        read=r"^(inbox\..*|(requests|handoff)\..*|penstock\.events)$",
     ),
     "accounting": Permissions(
         configure=r"^inbox\..*$",
@@ -90,9 +98,9 @@ ROLES = {
         read=r"^(inbox\..*|usage|dead|penstock\.events)$",
     ),
     "setup": Permissions(
-        configure=r"^(penstock\.(requests|replies|events|usage|dead)|requests\..*|usage|dead)$",
-        write=r"^(requests\..*|usage|dead|penstock\.dead)$",
-        read=r"^(penstock\.(requests|usage|dead)|requests\..*|usage)$",
+        configure=r"^(penstock\.(requests|replies|events|usage|dead)|(requests|handoff)\..*|usage|dead)$",
+        write=r"^((requests|handoff)\..*|usage|dead|penstock\.dead)$",
+        read=r"^(penstock\.(requests|usage|dead)|(requests|handoff)\..*|usage)$",
     ),
 }
 """`setup` declares the topology (`penstock admin topology`); the others then need to declare nothing but inboxes.
@@ -102,20 +110,55 @@ RabbitMQ wants a dead-letter exchange to be writable, and the queue readable, fo
 
 
 @lru_cache(4096)  # asked for at every request
-def requests_queue(group: str) -> str:
-    """The queue that a model group's requests wait in; at most 255 bytes, as AMQP wants.
+def requests_queue(group: str, klass: str = INTERACTIVE) -> str:
+    """The queue that a model group's requests of one class wait in; at most 255 bytes, as AMQP wants.
 
     AMQP client libraries take a small alphabet only; what is outside it (the `*` of a wildcard) is escaped as `#2A`.
     """
-    safe = _UNSAFE.sub(lambda found: "".join(f"#{byte:02X}" for byte in found[0].encode()), group)
-    name = f"requests.interactive.{safe}"
-    if len(name) <= 255:
-        return name
-    return f"requests.interactive.sha256-{hashlib.sha256(group.encode()).hexdigest()}"
+    return _named(f"requests.{klass}.", group)
 
 
-def topology(groups: tuple[str, ...], queue_bytes: int) -> Topology:
-    """The topology of a configuration with these model groups; `queue_bytes` bounds each request queue."""
+@lru_cache(4096)
+def handoff_queue(deployment: str, klass: str = INTERACTIVE) -> str:
+    """The queue of requests that are for this deployment alone."""
+    return _named(f"handoff.{klass}.", deployment)
+
+
+def _named(prefix: str, name: str) -> str:
+    found = prefix + _UNSAFE.sub(lambda found: "".join(f"#{byte:02X}" for byte in found[0].encode()), name)
+    return found if len(found) <= 255 else f"{prefix}sha256-{hashlib.sha256(name.encode()).hexdigest()}"
+
+
+class Deployed(Protocol):
+    """What the topology must know of a deployment."""
+
+    @property
+    def id(self) -> str:
+        """Its own name."""
+
+    @property
+    def group(self) -> str:
+        """Its model group."""
+
+
+def topology_of(deployments: Iterable[Deployed], queue_bytes: int) -> Topology:
+    """The topology for these deployments. A group's only one needs no queue of its own: the group's is that."""
+    deployments = list(deployments)
+    sizes = Counter(deployment.group for deployment in deployments)
+    handed = (deployment.id for deployment in deployments if sizes[deployment.group] > 1)
+    return topology(sizes, queue_bytes, handed)
+
+
+def topology(groups: Iterable[str], queue_bytes: int, handed: Iterable[str] = ()) -> Topology:
+    """The topology for these model groups, and deployments that requests are handed to.
+
+    `queue_bytes` bounds each request queue.
+    """
+    groups, handed = sorted(set(groups)), sorted(handed)
+    names = {
+        klass: [*(requests_queue(group, klass) for group in groups), *(handoff_queue(one, klass) for one in handed)]
+        for klass in (INTERACTIVE, BATCH)
+    }
     return Topology(
         exchanges=(
             Exchange(REQUESTS, "direct"),
@@ -127,9 +170,7 @@ def topology(groups: tuple[str, ...], queue_bytes: int) -> Topology:
         queues=(
             Queue(USAGE_QUEUE, USAGE, "quorum", max_bytes=2**30),
             Queue(DEAD_QUEUE, DEAD, "quorum", max_bytes=2**28, dead_letters=False, keep=7 * 86400, full="drop-head"),
-            *(
-                Queue(requests_queue(group), REQUESTS, "classic", max_bytes=queue_bytes)
-                for group in sorted(set(groups))
-            ),
+            *(Queue(name, REQUESTS, "classic", max_bytes=queue_bytes) for name in names[INTERACTIVE]),
+            *(Queue(name, REQUESTS, "quorum", max_bytes=queue_bytes, deliveries=_DELIVERIES) for name in names[BATCH]),
         ),
     )

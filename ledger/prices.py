@@ -1,4 +1,4 @@
-"""What a call costs: the configuration's prices over those of the `genai-prices` package; unknown when unknown.
+"""What the price list knows: what a call costs (the configuration's prices go first), and how long a prompt may be.
 
 The package's own `calc_price` takes 150 µs; here a model's price is resolved once and reduced to rates per token.
 Its data is the one that was installed: nothing is fetched at run time.
@@ -75,8 +75,19 @@ class Price(NamedTuple):
         return self.base.cost(usage)
 
 
+class _Known(NamedTuple):
+    """What was found out about a model.
+
+    `minute` is the one for which the price holds (the list changes prices at whole minutes); 0: for ever.
+    """
+
+    minute: float
+    price: Price | None
+    window: int | None
+
+
 class PriceBook:
-    """Prices of every deployment's models, resolved when first asked for.
+    """Prices and context windows of every deployment's models, resolved when first asked for.
 
     `clock` gives seconds since the epoch: some list prices depend on the date or the time of day.
     """
@@ -84,7 +95,7 @@ class PriceBook:
     def __init__(self, clock: Callable[[], float] = time.time, remembered: int = 4096) -> None:
         self._clock = clock
         self._remembered = remembered
-        self._prices: dict[tuple[str, str], tuple[float, Price | None]] = {}
+        self._models: dict[tuple[str, str], _Known] = {}
 
     def cost(self, deployment: Deployment, model: str, usage: Usage, at: float | None = None) -> Decimal | None:
         """US dollars for a call of `model` (a wildcard deployment has many) at time `at`; None: the price is unknown.
@@ -97,23 +108,41 @@ class PriceBook:
 
     def price(self, deployment: Deployment, model: str, at: float) -> Price | None:
         """The resolved price, from memory if it still holds then."""
+        found = self._models.get((deployment.id, model))
+        if found is None or (found.minute and found.minute != at // 60):
+            found = self._resolved(deployment, model, at)
+        return found.price
+
+    def per_token(self, deployment: Deployment, model: str) -> Decimal | None:
+        """US dollars for a token of the prompt and one of the completion, now, of a short prompt; None: unknown.
+
+        What is priced by request alone, or self-hosted and without a price, costs 0. It is there to compare by.
+        """
+        price = self.price(deployment, model, self._clock())
+        if price is None or price.base.input is None or price.base.output is None:
+            return None
+        return price.base.input + price.base.output
+
+    def context_window(self, deployment: Deployment, model: str) -> int | None:
+        """How many tokens a prompt may have, by the price list; None: unknown. What a configuration says goes first."""
+        found = self._models.get((deployment.id, model))
+        return (found or self._resolved(deployment, model, self._clock())).window
+
+    def _resolved(self, deployment: Deployment, model: str, at: float) -> _Known:
         key = (deployment.id, model)
-        found = self._prices.get(key)
-        if found is None or (found[0] and found[0] != at // 60):
-            if found is None and len(self._prices) >= self._remembered:
-                del self._prices[next(iter(self._prices))]
-            found = self._prices[key] = _resolve(deployment, model, at)
-        return found[1]
+        if key not in self._models and len(self._models) >= self._remembered:
+            del self._models[next(iter(self._models))]
+        found = self._models[key] = _resolve(deployment, model, at)
+        return found
 
 
-def _resolve(deployment: Deployment, model: str, at: float) -> tuple[float, Price | None]:
-    """The minute for which the price holds (0: for ever; the list changes prices at whole minutes), and the price."""
+def _resolve(deployment: Deployment, model: str, at: float) -> _Known:
     info = _listed(deployment.provider, model, deployment.price_model)
-    listed, minute = None, 0.0
-    if info is not None:
-        listed = _reduced(info.get_prices(datetime.fromtimestamp(at, UTC)))
-        minute = 0.0 if isinstance(info.prices, ModelPrice) else at // 60
-    return minute, _overridden(listed or _unlisted(deployment), deployment.price)
+    if info is None:
+        return _Known(0.0, _overridden(_unlisted(deployment), deployment.price), None)
+    listed = _reduced(info.get_prices(datetime.fromtimestamp(at, UTC)))
+    minute = 0.0 if isinstance(info.prices, ModelPrice) else at // 60
+    return _Known(minute, _overridden(listed or _unlisted(deployment), deployment.price), info.context_window)
 
 
 def _listed(provider: str, model: str, price_model: str | None) -> ModelInfo | None:

@@ -13,7 +13,7 @@ import click
 
 from broker.control import declare, inspect
 from broker.port import BusError
-from broker.topology import ROLES, Topology, topology
+from broker.topology import ROLES, Topology, topology_of
 from ledger.migrate import SchemaError, behind, migrate
 from ledger.pool import ledger_needed, open_pool
 from ledger.spend import By, Sum, summary
@@ -142,7 +142,7 @@ def _amqp(config: Config) -> str:
 
 
 def _plan(config: Config) -> Topology:
-    return topology(tuple(d.group for d in config.deployments), config.settings.queue_bytes)
+    return topology_of(config.deployments, config.settings.queue_bytes)
 
 
 def _run(work: Coroutine[Any, Any, Any]) -> Any:

@@ -16,7 +16,7 @@ from broker.outbox import Outbox
 from broker.port import Bus
 from broker.rabbitmq import RabbitBus
 from broker.seal import Seal
-from broker.topology import USAGE_QUEUE, topology
+from broker.topology import USAGE_QUEUE, topology_of
 from ledger.embedded import EmbeddedPostgres
 from ledger.migrate import behind, migrate
 from ledger.pool import Pool, ledger_needed, open_pool, reachable
@@ -75,7 +75,7 @@ class House:
 async def open_house(config: Config, stack: AsyncExitStack, providers: tuple[str, ...] = ()) -> House:
     """Connect to the bus. Raises `BusDown`."""
     settings = config.settings
-    plan = topology(tuple(deployment.group for deployment in config.deployments), settings.queue_bytes)
+    plan = topology_of(config.deployments, config.settings.queue_bytes)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     bus: Bus
     if settings.amqp_url is None:

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal
+from enum import StrEnum
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
@@ -29,6 +30,22 @@ class PriceOverride(Value):
     audio_out: Decimal | None = None
 
 
+class Limits(Value):
+    """What a deployment's provider lets pass; all worker processes together keep to it. None: not limited, or learned.
+
+    Requests and tokens per minute and per day; a day begins at `daily_reset` seconds after midnight, UTC.
+    """
+
+    rpm: float | None = None
+    tpm: float | None = None
+    itpm: float | None = None  # prompt tokens
+    otpm: float | None = None  # completion tokens
+    rpd: float | None = None
+    tpd: float | None = None
+    daily_reset: int = 0
+    parallel: int | None = None  # `max_parallel_requests`: calls under way
+
+
 class Deployment(Value):
     """One way to serve a model group: a provider, a model there, credentials, limits."""
 
@@ -45,12 +62,68 @@ class Deployment(Value):
     extra_body: Mapping[str, Any] = Field(default_factory=dict, repr=False)  # merged into every request's body
     timeout: float | None = None  # seconds, for the whole answer
     stream_timeout: float | None = None  # seconds, to a stream's first byte
-    slots: int = 256  # concurrent calls per process: `max_parallel_requests`
+    slots: int = 256  # concurrent calls per process, whatever `limits.parallel` leaves
+    limits: Limits = Limits()
+    weight: float | None = None  # share of the group's requests while there is room (simple-shuffle)
+    order: int | None = None  # lowest first; those without one come last
+    tags: tuple[str, ...] = ()
+    num_retries: int | None = None
+    allowed_fails: int | None = None  # failures in a minute until it is cooled down
+    cooldown_time: float | None = None  # seconds
+    context_window: int | None = None  # prompt tokens, for `enable_pre_call_checks`
     drop_params: bool = False  # drop what the provider does not support rather than refuse it
     mock_response: str | None = None
     client_may_set: frozenset[str] = frozenset()  # `configurable_clientside_auth_params`
     price: PriceOverride = PriceOverride()
     price_model: str | None = None  # `base_model`: the name to look the price up by
+
+
+class Strategy(StrEnum):
+    """LiteLLM's `routing_strategy`: which deployment of a group is asked first while several have room."""
+
+    SHUFFLE = "simple-shuffle"  # at random, by `weight`, else by rpm, else by tpm, else evenly
+    LEAST_BUSY = "least-busy"
+    USAGE = "usage-based-routing"
+    USAGE_V2 = "usage-based-routing-v2"
+    LATENCY = "latency-based-routing"
+    COST = "cost-based-routing"
+
+
+class Fallback(Value):
+    """Where a request goes next: a model name as a client would write it, and parameters that replace the request's."""
+
+    model: str
+    body: Mapping[str, Any] = Field(default_factory=dict)
+
+
+Fallbacks = Mapping[str, tuple[Fallback, ...]]
+"""By model group; `*` is for every group that has no entry of its own."""
+
+
+class Routing(Value):
+    """How requests find a deployment, and what follows when one fails. Times in seconds.
+
+    The policies map LiteLLM's names for failures (`schemas.failures.POLICY_NAMES`) to a number of retries, or of
+    failures in a minute until a deployment is cooled down.
+    """
+
+    strategy: Strategy = Strategy.SHUFFLE
+    latency_buffer: float = 0.0  # fraction: deployments this close to the fastest are as good as it
+    num_retries: int = 2
+    retry_after: float = 0.0  # the shortest wait before a retry of the same deployment
+    retry_policy: Mapping[str, int] = Field(default_factory=dict)
+    group_retry_policy: Mapping[str, Mapping[str, int]] = Field(default_factory=dict)
+    allowed_fails: int | None = None
+    allowed_fails_policy: Mapping[str, int] = Field(default_factory=dict)
+    cooldown_time: float = 5.0
+    cooldowns: bool = True
+    fallbacks: Fallbacks = Field(default_factory=dict)
+    context_window_fallbacks: Fallbacks = Field(default_factory=dict)
+    content_policy_fallbacks: Fallbacks = Field(default_factory=dict)
+    max_fallbacks: int = 5
+    pre_call_checks: bool = False
+    tag_filtering: bool = False
+    tags_match_any: bool = True
 
 
 class Settings(Value):
@@ -75,6 +148,8 @@ class Settings(Value):
     drain: float = 30.0  # in-flight calls may take this long after SIGTERM
     beat_every: float = 1.0
     queue_bytes: int = 128 * 2**20  # bound of each request queue
+    pacing: bool = True  # false: requests go straight to the queue and are called at once, whatever the limits say
+    idempotency_keep: float = 600.0  # how long an answer to an `Idempotency-Key` is kept
     state_dir: str = ".penstock"  # master key, embedded Postgres, spool
 
 
@@ -84,5 +159,6 @@ class Config(Value):
     deployments: tuple[Deployment, ...] = ()
     aliases: Mapping[str, str] = Field(default_factory=dict)  # `model_group_alias`: public name -> group
     hidden_aliases: frozenset[str] = frozenset()
+    routing: Routing = Routing()
     settings: Settings = Settings()
     warnings: tuple[str, ...] = ()  # what the file asks for and we do not do yet, one line each

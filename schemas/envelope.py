@@ -4,6 +4,7 @@ Requests go from the API to a pool, frames come back to the API that asked, even
 No head ever holds a key; a client's own credentials travel sealed (`broker.seal`).
 """
 
+from decimal import Decimal
 from enum import StrEnum
 
 import msgspec
@@ -20,12 +21,20 @@ class Endpoint(StrEnum):
     EMBEDDINGS = "embeddings"
 
 
+class Class(StrEnum):
+    """What may wait for what: batch requests are served with the room that interactive ones leave."""
+
+    INTERACTIVE = "interactive"
+    BATCH = "batch"
+
+
 class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One inference request. The message's body is the client's JSON less the control fields.
 
     `group` is the model group whose queue it waits in, `model` the concrete name in it (they differ for wildcards; an
     alias is replaced already). `deadline` is in seconds since the epoch: for the whole answer, or for a stream its
-    first byte. `gap` is the longest silence between two chunks of a stream, in seconds.
+    first byte. `gap` is the longest silence between two chunks of a stream, in seconds. `n` counts how often it was
+    published, `published` is when it was last.
     """
 
     id: str
@@ -38,6 +47,9 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     deadline: float
     gap: float = 600.0
     reply_to: str
+    klass: Class = Class.INTERACTIVE
+    n: int = 1
+    published: float = 0.0
     caller: Caller = Caller()
     mock_response: str | None = None
     credentials: str = ""  # sealed JSON object of what the deployment lets the client set
@@ -53,6 +65,7 @@ class Started(msgspec.Struct, frozen=True, omit_defaults=True, tag="started", kw
     provider: str
     model: str
     at: int  # microseconds since the epoch: the row's `started`
+    n: int = 1  # the request's
     ask: bool = False
 
 
@@ -63,6 +76,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, tag="answer", kw_o
     status: int = 200
     headers: dict[str, str] = {}
     usage: Usage = Usage()
+    cost: Decimal | None = None  # US dollars
     more: bool = False
 
 
@@ -103,32 +117,53 @@ Frame = Started | Answer | Opened | Chunk | Ended | Failed | Probe
 
 
 class Serving(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One (deployment, queue) that a process consumes: slots it has, slots in use."""
+    """One deployment that a process serves, and how it is doing there. Times in seconds.
+
+    `queue` is its group's interactive queue. `model` is empty but for a wildcard's deployment, which has one more row
+    for each concrete model that is held up by itself.
+    """
 
     queue: str
     deployment: str
-    slots: int
+    slots: int  # calls that may be under way in this process
     in_flight: int = 0
+    room: int = 0  # calls that could begin at once
+    pace: float = 0.0  # calls per second that can go on beginning; 0: not known to be limited
+    latency: float = 0.0  # of a call, smoothed
+    slowest: float = 0.0  # of the calls lately
+    cooling: float = 0.0  # until it may be called again after failures
+    refused: float = 0.0  # until it may be called again after a 429
+    shut: float = 0.0  # until anything may begin here, for whatever reason
+    used: float = 0.0  # fraction of its limits used in the last minute, by everybody
+    model: str = ""
 
 
 class Beat(msgspec.Struct, frozen=True, omit_defaults=True, tag="beat", kw_only=True):
-    """A process is alive and says what it serves: nothing, before it leaves. A beat is due every `every` seconds."""
+    """A process is alive and says what it serves: nothing, before it leaves. A beat is due every `every` seconds.
+
+    An API process says how many requests wait in it for each interactive queue.
+    """
 
     process: str
     role: str
     every: float
     serving: tuple[Serving, ...] = ()
+    waiting: dict[str, int] = {}
 
 
 class RollCall(msgspec.Struct, frozen=True, tag="roll_call"):
     """A newcomer asks everybody to beat now."""
 
 
-class Cancel(msgspec.Struct, frozen=True, tag="cancel"):
-    """The asker no longer wants `request`: drop it if it waits, stop it if it runs. With `attempt`, only that one."""
+class Cancel(msgspec.Struct, frozen=True, omit_defaults=True, tag="cancel"):
+    """The asker no longer wants `request`: drop it if it waits, stop it if it runs.
+
+    With `attempt` only that one, with `n` only what was published as that.
+    """
 
     request: str
     attempt: str = ""
+    n: int = 0
 
 
 class Verdict(msgspec.Struct, frozen=True, tag="verdict"):

@@ -38,6 +38,8 @@ class Kind(StrEnum):
     DEADLINE = "deadline_exceeded"
     NO_WORKERS = "no_workers"
     QUEUE_FULL = "queue_full"
+    TOO_LATE = "deadline_unreachable"  # it would have to wait longer than it may
+    CONFLICT = "idempotency_key_reused"
     BUS_DOWN = "queue_unavailable"
     LEDGER_DOWN = "ledger_unavailable"
     WORKER_LOST = "worker_lost"
@@ -93,6 +95,8 @@ TABLE: Mapping[Kind, Row] = {
     Kind.DEADLINE: Row(504, "timeout_error"),
     Kind.NO_WORKERS: Row(503, _UNAVAILABLE, elsewhere=True, retry_after=5),
     Kind.QUEUE_FULL: Row(429, _LIMIT, elsewhere=True, retry_after=5),
+    Kind.TOO_LATE: Row(429, _LIMIT, elsewhere=True, retry_after=1),
+    Kind.CONFLICT: Row(422, _INVALID),
     Kind.BUS_DOWN: Row(503, _UNAVAILABLE, retry_after=2),
     Kind.LEDGER_DOWN: Row(503, _UNAVAILABLE, retry_after=5),
     Kind.WORKER_LOST: Row(502, _SERVER, again=True, retry_after=1),
@@ -101,6 +105,19 @@ TABLE: Mapping[Kind, Row] = {
     Kind.DRAINING: Row(503, _UNAVAILABLE, retry_after=1),
     Kind.INTERNAL: Row(500, _SERVER),
 }
+
+
+POLICY_NAMES: Mapping[str, tuple[Kind, ...]] = {
+    "BadRequestError": (Kind.INVALID_REQUEST, Kind.CONTEXT_WINDOW, Kind.TOO_LARGE),
+    "AuthenticationError": (Kind.PROVIDER_AUTH,),
+    "TimeoutError": (Kind.PROVIDER_TIMEOUT,),
+    "RateLimitError": (Kind.PROVIDER_RATE_LIMIT, Kind.PROVIDER_QUOTA),
+    "ContentPolicyViolationError": (Kind.CONTENT_POLICY,),
+    "ServiceUnavailableError": (Kind.PROVIDER_OVERLOADED, Kind.PROVIDER_UNREACHABLE),
+    "NotFoundError": (Kind.PROVIDER_NOT_FOUND,),
+    "InternalServerError": (Kind.PROVIDER_ERROR, Kind.PROVIDER_GARBLED, Kind.PROVIDER_BROKE_OFF, Kind.WORKER_LOST),
+}
+"""LiteLLM's names for failures in `retry_policy` (`…Retries`) and `allowed_fails_policy` (`…AllowedFails`)."""
 
 
 class Failure(msgspec.Struct, frozen=True, omit_defaults=True):

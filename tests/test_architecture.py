@@ -13,9 +13,10 @@ MAY_IMPORT = {
     "schemas": {"schemas"},
     "broker": {"broker", "schemas"},
     "ledger": {"ledger", "schemas"},
-    "workers": {"workers", "schemas", "broker", "ledger"},
-    "api": {"api", "schemas", "broker", "ledger"},
-    "penstock": {"penstock", "schemas", "broker", "ledger", "workers", "api"},
+    "policy": {"policy", "schemas"},
+    "workers": {"workers", "schemas", "policy", "broker", "ledger"},
+    "api": {"api", "schemas", "policy", "broker", "ledger"},
+    "penstock": {"penstock", "schemas", "policy", "broker", "ledger", "workers", "api"},
 }
 
 # The consumers that a worker process is built from: they may speak FastStream.

@@ -35,6 +35,7 @@ class Attempt:
             provider=self.deployment.provider,
             model=self.model,
             at=self.started,
+            n=self.request.n,
             ask=ask,
         )
 

@@ -35,6 +35,18 @@ def estimate_prompt(body: bytes) -> int:
     return extra + sum(_weigh(fields[key]) for key in _PROMPT_KEYS if key in fields)
 
 
+def estimate_call(body: bytes, typical_output: float) -> tuple[int, int]:
+    """Prompt and completion tokens to reckon with: the most that the request allows, else as many as usual."""
+    try:
+        limits = _LIMITS.decode(body)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError):
+        return tokens(len(body)), round(typical_output)
+    most = limits.max_completion_tokens or limits.max_tokens
+    wanted = most if isinstance(most, int) and most > 0 else round(typical_output)
+    count = limits.n if isinstance(limits.n, int) and limits.n > 0 else 1
+    return estimate_prompt(body), wanted * count
+
+
 def estimate_text(text: str) -> int:
     """Tokens of a text."""
     return tokens(len(text.encode(errors="replace")))
@@ -56,6 +68,15 @@ def _weigh(root: Any) -> int:
         elif type(value) is int:
             count += 1  # a token id
     return count + tokens(size)
+
+
+class _Limits(msgspec.Struct):
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    n: Any = None
+
+
+_LIMITS = msgspec.json.Decoder(_Limits)
 
 
 class Passed:

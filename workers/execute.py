@@ -17,15 +17,18 @@ from typing import Any
 
 from broker.outbox import Outbox
 from broker.port import Bus, Delivery
+from policy.valve import Lane
 from schemas.catalog import upstream_model
 from schemas.config import Deployment, Settings
-from schemas.envelope import Request
+from schemas.envelope import Answer, Request
 from schemas.failures import Failure, Kind, Refused
+from schemas.limits import NOTHING, Told
 from schemas.usage import Usage
 from workers.attempt import Attempt
 from workers.estimate import estimate_prompt
 from workers.providers.demo import MOCK, mock_script
 from workers.providers.headers import shown
+from workers.providers.limits import told
 from workers.providers.port import Adapter, Call, Script, Translation
 from workers.relay import Relay
 from workers.transport import Response, Transport
@@ -74,10 +77,14 @@ class Job:
     deployment: Deployment
     adapter: Adapter
     relay: Relay
+    lane: Lane = Lane.SHARED
     attempt: Attempt | None = None
     translation: Translation | None = None
     stopped: Failure | None = None
     recorded: Coroutine[Any, Any, None] | None = None  # ends when the bus has confirmed the attempt's event
+    failure: Failure | None = None  # how it ended, once it has
+    hurried: bool = False  # the request's own deadline was the shorter: its end says nothing of the provider
+    told: Callable[[Told], None] = lambda _: None  # hears what the provider says of its limits
     task: asyncio.Task[None] | None = None  # set by `execute`: one that is cancelled before its first step never runs
 
     def stop(self, kind: Kind, why: str) -> None:
@@ -86,6 +93,15 @@ class Job:
             self.stopped = Failure(kind, why)
             if self.task is not None:
                 self.task.cancel()
+
+    def give_back(self) -> None:
+        """It has not started: somebody else shall have it."""
+        self.delivery.requeue()
+
+    def refuse(self, failure: Failure) -> None:
+        """It has not started, and shall not here."""
+        self.relay.fail(failure)
+        self.delivery.ack()
 
 
 async def execute(job: Job, bench: Bench) -> None:
@@ -101,6 +117,7 @@ async def execute(job: Job, bench: Bench) -> None:
     except Exception:  # noqa: BLE001 (the one place where a bug must not cost the asker its answer, or us the row)
         _LOG.exception("request %s failed in the worker itself", job.request.id)
         failure = Failure(Kind.INTERNAL, "The worker could not process the request.")
+    job.failure = failure
     job.stopped = job.stopped or Failure(Kind.CANCELLED, "The request has already ended.")  # too late to stop it now
     await _settle(job, bench, failure)
 
@@ -152,7 +169,8 @@ async def _announce(job: Job, attempt: Attempt, bench: Bench) -> None:
     One that was redelivered may be answered already, one that is old, or that waited while we did not hear the events,
     may be unwanted: the asker alone knows.
     """
-    ask = job.delivery.redelivered or bench.now() - job.request.received > _STALE or bench.heard_for() < _STALE
+    age = bench.now() - (job.request.published or job.request.received)
+    ask = job.delivery.redelivered or age > _STALE or bench.heard_for() < _STALE
     try:
         async with asyncio.timeout(job.request.deadline - bench.now()):
             job.relay.started(attempt.announcement(ask=ask))
@@ -181,6 +199,7 @@ async def _time_limit(job: Job, bench: Bench) -> AsyncIterator[asyncio.Timeout]:
     request, deployment = job.request, job.deployment
     own = (deployment.stream_timeout or deployment.timeout) if request.stream else deployment.timeout
     seconds = request.deadline - bench.now()
+    job.hurried = own is None or seconds < own
     if own is not None:
         seconds = min(seconds, own)
     try:
@@ -193,6 +212,9 @@ async def _time_limit(job: Job, bench: Bench) -> AsyncIterator[asyncio.Timeout]:
 
 async def _answer(job: Job, attempt: Attempt, response: Response, bench: Bench, limit: asyncio.Timeout) -> None:
     attempt.http_status = response.status
+    said = told(response.headers)
+    if said is not NOTHING:
+        job.told(said)
     if not 200 <= response.status < 300:
         raise Refused.carrying(job.adapter.failure(response.status, response.headers, await _error_body(response)))
     if job.request.stream:
@@ -203,8 +225,15 @@ async def _answer(job: Job, attempt: Attempt, response: Response, bench: Bench, 
     attempt.first_byte = int(bench.now() * 1e6)
     answered = job.adapter.answer(job.request, response.headers, body, job.body)
     attempt.usage = answered.usage
-    _record(job, attempt, bench)
-    await job.relay.answer(response.status, answered.headers, answered.usage, answered.body)
+    cost = _record(job, attempt, bench)
+    head = Answer(
+        attempt=attempt.id,
+        status=response.status,
+        headers=dict(answered.headers),
+        usage=answered.usage,
+        cost=cost,
+    )
+    await job.relay.answer(head, answered.body)
 
 
 async def _error_body(response: Response) -> bytes:
@@ -237,8 +266,11 @@ async def _stream(
     relay.end(last, attempt.usage)
 
 
-def _record(job: Job, attempt: Attempt, bench: Bench) -> None:
-    job.recorded = bench.outbox.report(attempt.event(int(bench.now() * 1e6), _cost(attempt, bench)))
+def _record(job: Job, attempt: Attempt, bench: Bench) -> Decimal | None:
+    """Tell the ledger; the cost, in US dollars."""
+    cost = _cost(attempt, bench)
+    job.recorded = bench.outbox.report(attempt.event(int(bench.now() * 1e6), cost))
+    return cost
 
 
 async def _settle(job: Job, bench: Bench, failure: Failure | None) -> None:

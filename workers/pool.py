@@ -3,18 +3,24 @@
 import asyncio
 import contextlib
 import logging
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 
 import msgspec
 
 from broker.events import Events, Pulse
-from broker.port import Address, Consumer, Delivery, Message
-from broker.topology import REPLIES, requests_queue
-from schemas.config import Deployment
-from schemas.envelope import Cancel, Event, Probe, Serving, Verdict, pack, unpack_request
-from schemas.failures import Kind
+from broker.port import Address, Delivery, Message
+from broker.topology import REPLIES
+from policy.circuit import Rules
+from policy.roster import Roster
+from policy.share import share
+from policy.valve import Lane
+from schemas.config import Config, Deployment
+from schemas.envelope import Beat, Cancel, Event, Probe, Request, RollCall, Verdict, pack, unpack_request
+from schemas.failures import Failure, Kind
 from workers.execute import Bench, Job, execute
+from workers.gate import Gate, Setting
 from workers.providers.port import Adapter
 from workers.relay import Relay
 
@@ -22,51 +28,62 @@ _LOG = logging.getLogger("penstock.worker")
 _REMEMBERED = 10_000  # cancelled requests that may still arrive
 _LAST_WORDS = 5.0  # seconds that jobs whose call has ended have to tell asker and ledger
 _LOOK = 0.05  # seconds between two looks at what still runs while draining
+_TICK = 0.1  # seconds between two looks at what the gates consume
+_AWAY = 2.0  # seconds: who was stopped for so long does not know what the others did
+_TOGETHER = 0.02  # seconds in which news share a beat
 _PROBE = pack(Probe())
 
 
 class Pools:
-    """Every deployment that this process serves: one consumer per (deployment, queue), one task per request."""
+    """Every deployment that this process serves: a gate for each, one task per call."""
 
     def __init__(
         self,
-        deployments: tuple[Deployment, ...],
+        config: Config,
+        served: tuple[Deployment, ...],
         bench: Bench,
         events: Events,
         adapter: Callable[[Deployment], Adapter],
     ) -> None:
         self._bench = bench
-        self._served = [(deployment, adapter(deployment)) for deployment in deployments]
-        self._consumers: list[Consumer] = []
+        self._events = events
+        self._config = config
+        self._served = [(deployment, adapter(deployment)) for deployment in served]
+        self._adapters = {deployment.id: found for deployment, found in self._served}
+        self.gates: list[Gate] = []
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._draining = False
-        self._prober: asyncio.Task[None] | None = None
-        self._cancelled: OrderedDict[str, None] = OrderedDict()
-        self._in_flight = dict.fromkeys((d.id for d in deployments), 0)
-        self._pulse = Pulse(events, bench.worker, "worker", bench.settings.beat_every, self._serving)
+        self._background: list[asyncio.Task[None]] = []
+        self._news: asyncio.TimerHandle | None = None
+        self._cancelled: OrderedDict[tuple[str, int], None] = OrderedDict()
+        self._peers = Roster(asyncio.get_running_loop().time)
+        beat = Beat(process=bench.worker, role="worker", every=bench.settings.beat_every)
+        self._pulse = Pulse(events, self._beat, beat)
         events.listen(self._heard)
         bench.bus.on_return = self._asker_gone
 
     @property
     def running(self) -> int:
-        """Requests in hand."""
+        """Calls under way."""
         return len(self._tasks)
 
     async def start(self) -> None:
         """Consume, and say so."""
-        for deployment, adapter in self._served:
-            queue = requests_queue(deployment.group)
-            self._consumers.append(
-                await self._bench.bus.consume(queue, self._taker(deployment, adapter), deployment.slots)
-            )
+        self.gates = [Gate(deployment, self._setting(deployment)) for deployment, _ in self._served]
         self._pulse.start()
-        self._prober = asyncio.create_task(self._probe(), name="probe askers")
+        self._events.tell(RollCall())
+        for gate in self.gates:
+            await gate.start()
+        self._background = [
+            asyncio.create_task(self._probe(), name="probe askers"),
+            asyncio.create_task(self._tick(), name="adapt gates"),
+        ]
 
     async def drain(self, patience: float) -> bool:
         """Take nothing new, let what runs finish within `patience` seconds, stop the rest; True if none was stopped."""
         self._draining = True
-        cancelled = asyncio.gather(*(consumer.cancel() for consumer in self._consumers))
+        cancelled = asyncio.gather(*(gate.close() for gate in self.gates))
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience):
                 await asyncio.shield(cancelled)  # they take nothing more, however short the patience is
@@ -81,9 +98,11 @@ class Pools:
         for task in list(self._tasks):  # their events cannot be confirmed: the outbox has them
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._prober is not None:
-            self._prober.cancel()
-            await asyncio.gather(self._prober, return_exceptions=True)
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        if self._news is not None:
+            self._news.cancel()
         await self._pulse.stop()
         return not left
 
@@ -91,68 +110,154 @@ class Pools:
         """Jobs whose call has not ended; the others only wait for the bus."""
         return [job for job in self._tasks.values() if job.stopped is None]
 
-    def _serving(self) -> tuple[Serving, ...]:
-        if self._draining:
-            return ()
-        return tuple(Serving(requests_queue(d.group), d.id, d.slots, self._in_flight[d.id]) for d, _ in self._served)
+    def _beat(self) -> Beat:
+        rows = () if self._draining else tuple(row for gate in self.gates for row in gate.rows())
+        settings = self._bench.settings
+        return Beat(process=self._bench.worker, role="worker", every=settings.beat_every, serving=rows)
 
-    def _taker(self, deployment: Deployment, adapter: Adapter) -> Callable[[Delivery], None]:
-        def take(delivery: Delivery) -> None:
-            self._take(delivery, deployment, adapter)
+    def _setting(self, deployment: Deployment) -> Setting:
+        routing = self._config.routing
+        group = [d for d in self._config.deployments if d.group == deployment.group]
+        orders = sorted({math.inf if d.order is None else d.order for d in group})
+        cooldown = routing.cooldown_time if deployment.cooldown_time is None else deployment.cooldown_time
+        rules = Rules(
+            cooldown=cooldown,
+            allowed=routing.allowed_fails if deployment.allowed_fails is None else deployment.allowed_fails,
+            allowed_by_name=routing.allowed_fails_policy,
+            alone=len(group) < 2 or not routing.cooldowns,
+        )
+        return Setting(
+            bus=self._bench.bus,
+            take=self._take,
+            run=self._run,
+            changed=self._changed,
+            rules=rules,
+            alone=len(group) < 2,
+            order=orders.index(math.inf if deployment.order is None else deployment.order),
+            pacing=self._bench.settings.pacing,
+        )
 
-        return take
+    def _changed(self) -> None:
+        """Something that others should know: a beat, soon, and one for all that changes meanwhile."""
+        if self._news is None and not self._draining:
+            self._news = asyncio.get_running_loop().call_later(_TOGETHER, self._tell)
 
-    def _take(self, delivery: Delivery, deployment: Deployment, adapter: Adapter) -> None:
+    def _tell(self) -> None:
+        self._news = None
+        self._pulse.beat()
+
+    async def _tick(self) -> None:
+        """Adapt what is consumed to what can be done, and each share to who is there."""
+        loop = asyncio.get_running_loop()
+        last = loop.time()
+        while True:
+            await asyncio.sleep(_TICK)
+            before, last = last, loop.time()
+            late = last - before > _AWAY
+            if late:
+                for gate in self.gates:
+                    gate.start_over()
+            self._peers.sweep(deaf=late or self._bench.bus.trouble is not None)
+            self._share()
+            for gate in self.gates:
+                gate.tick()
+            self._expire()
+
+    def _share(self) -> None:
+        for gate in self.gates:
+            deployment = gate.deployment
+            living = self._peers.living(deployment.id) | {self._bench.worker}
+            gate.shared(
+                share(self._bench.worker, living, deployment.id, gate.pace_of_all(), deployment.limits.parallel)
+            )
+
+    def _expire(self) -> None:
+        """What waits here beyond its deadline is told so, and costs nothing."""
+        now = self._bench.now()
+        for job in list(self._jobs.values()):
+            if job.task is None and now >= job.request.deadline and any(gate.drop(job) for gate in self.gates):
+                self._jobs.pop(job.request.id, None)
+                job.refuse(Failure(Kind.DEADLINE, "The request's deadline passed while it was queued."))
+
+    def _take(self, gate: Gate, delivery: Delivery, lane: Lane) -> None:
         try:
             request, body = unpack_request(delivery.body)
         except (ValueError, msgspec.MsgspecError):
-            _LOG.error("a message on the queue of %s is no request; it goes to the dead letters", deployment.group)
+            _LOG.error("a message on a queue of %s is no request; it goes to the dead letters", gate.deployment.id)
             delivery.reject()
             return
-        if self._cancelled.pop(request.id, self) is None:
+        if self._cancelled and self._unwanted(request):
             delivery.ack()
             return
         job = Job(
             delivery=delivery,
             request=request,
             body=body,
-            deployment=deployment,
-            adapter=adapter,
+            deployment=gate.deployment,
+            adapter=self._adapters[gate.deployment.id],
             relay=Relay(self._bench.bus, request, self._bench.settings.stream_window),
+            lane=lane,
         )
         earlier = self._jobs.get(request.id)
-        if earlier is not None:  # its delivery was lost with a connection: the message is ours once more
+        if earlier is not None and not self._drop(earlier):
+            # Its delivery was lost with a connection, or it was published anew: the message is ours once more.
             earlier.stop(Kind.DRAINING, "The connection to the queue was lost.")
         self._jobs[request.id] = job
-        self._in_flight[deployment.id] += 1
-        task = asyncio.create_task(execute(job, self._bench))
+        gate.hold(job, lane)
+
+    def _unwanted(self, request: Request) -> bool:
+        return any(self._cancelled.pop((request.id, n), self) is None for n in (0, request.n))
+
+    def _drop(self, job: Job) -> bool:
+        """Forget one that has not started; False if it has."""
+        if job.task is not None or not any(gate.drop(job) for gate in self.gates):
+            return False
+        self._jobs.pop(job.request.id, None)
+        job.delivery.ack()
+        return True
+
+    def _run(self, job: Job) -> "asyncio.Task[None]":
+        task = job.task = asyncio.create_task(execute(job, self._bench))
         self._tasks[task] = job
         task.add_done_callback(lambda done: self._done(job, done))
+        return task
 
     def _done(self, job: Job, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
-        self._in_flight[job.deployment.id] -= 1
         if self._jobs.get(job.request.id) is job:
             del self._jobs[job.request.id]
 
     def _heard(self, event: Event) -> None:
         match event:
-            case Cancel(request=request, attempt=attempt):
-                self._cancel(request, attempt)
+            case Cancel(request=request, attempt=attempt, n=n):
+                self._cancel(request, attempt, n)
             case Verdict(attempt=attempt, go=go):
                 waiting = self._bench.verdicts.get(attempt)
                 if waiting is not None and not waiting.done():
                     waiting.set_result(go)
+            case Beat(role="worker") if event.process != self._bench.worker:
+                self._peers.heard(event)
+                self._compare(event)
             case _:
                 pass
 
-    def _cancel(self, request: str, attempt: str) -> None:
+    def _compare(self, beat: Beat) -> None:
+        rows = {row.deployment: row for row in beat.serving if row.cooling or row.refused}
+        if rows:
+            for gate in self.gates:
+                row = rows.get(gate.deployment.id)
+                if row is not None:
+                    gate.heard(row)
+
+    def _cancel(self, request: str, attempt: str, n: int) -> None:
         job = self._jobs.get(request)
-        if job is not None:
+        if job is not None and n in (0, job.request.n):
+            if not attempt and self._drop(job):
+                return
             if not attempt or job.relay.attempt == attempt:
                 job.stop(Kind.CANCELLED, "The client went away.")
         elif not attempt:
-            self._cancelled[request] = None
+            self._cancelled[request, n] = None
             if len(self._cancelled) > _REMEMBERED:
                 self._cancelled.popitem(last=False)
 
@@ -160,10 +265,10 @@ class Pools:
         """A call that says nothing for minutes would not notice that its asker is gone."""
         while True:
             await asyncio.sleep(self._bench.settings.beat_every)
-            for asker in {job.request.reply_to for job in self._tasks.values()}:
+            for asker in {job.request.reply_to for job in self._jobs.values()}:
                 self._bench.bus.send(Address(REPLIES, asker), Message(_PROBE))
 
     def _asker_gone(self, _message: Message, to: Address) -> None:
-        for job in self._tasks.values():
-            if job.request.reply_to == to.key:
+        for job in list(self._jobs.values()):
+            if job.request.reply_to == to.key and not self._drop(job):
                 job.stop(Kind.CANCELLED, "The process that asked is gone.")

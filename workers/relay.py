@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Mapping
 
+from msgspec import structs
+
 from broker.port import Address, Bus, Message
 from broker.topology import REPLIES
 from schemas.envelope import Answer, Chunk, Ended, Failed, Frame, Opened, Request, Started, pack
@@ -41,20 +43,19 @@ class Relay:
         self.attempt = frame.attempt
         self._send(frame)
 
-    async def answer(self, status: int, headers: Mapping[str, str], usage: Usage, body: bytes) -> None:
+    async def answer(self, head: Answer, body: bytes) -> None:
         """The whole answer; a long one in parts, no faster than the bus takes them."""
         self.opened = True
         if len(body) <= _PART:
-            frame = Answer(attempt=self.attempt, status=status, headers=dict(headers), usage=usage)
-            self._send(frame, body)
+            self._send(head, body)
             return
-        self._send(Answer(attempt=self.attempt, status=status, headers=dict(headers), more=True), body[:_PART])
+        self._send(structs.replace(head, usage=Usage(), more=True), body[:_PART])
         at = _PART
         while len(body) - at > _PART:
             self._chunk(body[at : at + _PART])
             at += _PART
             await self._bus.flushed()
-        self._ended(body[at:], usage)
+        self._ended(body[at:], head.usage)
 
     def open(self, headers: Mapping[str, str], data: bytes) -> None:
         """A stream's first bytes: they wait for nothing."""

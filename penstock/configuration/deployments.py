@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from penstock.configuration import values
 from penstock.configuration.environment import Environment, resolve
 from penstock.configuration.known import CREDENTIAL_PREFIXES, LITELLM_PARAMS, MODEL_INFO, PARAMETERS
+from penstock.configuration.limits import read_limits
 from penstock.configuration.problems import Problems, Wrong
 from penstock.configuration.providers import Facts, Providers, Target, Unsupported
 from penstock.configuration.source import Node
@@ -22,9 +23,18 @@ _FIELDS: Mapping[str, tuple[str, values.Parse[Any]]] = {  # our field: LiteLLM's
     "extra_body": ("extra_body", values.mapping),
     "timeout": ("timeout", values.duration),
     "stream_timeout": ("stream_timeout", values.duration),
-    "slots": ("max_parallel_requests", values.count),
+    "weight": ("weight", values.real),
+    "order": ("order", values.whole),
+    "tags": ("tags", values.names),
+    "num_retries": ("num_retries", values.whole),
+    "cooldown_time": ("cooldown_time", values.seconds),
     "drop_params": ("drop_params", values.flag),
     "mock_response": ("mock_response", values.text),
+}
+_INFO_FIELDS: Mapping[str, tuple[str, values.Parse[Any]]] = {  # the same in `model_info`; `litellm_params` win
+    "allowed_fails": ("allowed_fails", values.whole),
+    "cooldown_time": ("cooldown_time", values.seconds),
+    "context_window": ("max_input_tokens", values.count),
 }
 _PRICES = {
     "input": "input_cost_per_token",
@@ -44,6 +54,7 @@ class Defaults(NamedTuple):
 
     drop_params: bool | None = None
     stream_timeout: float | None = None
+    parallel: int | None = None
 
 
 class Reader:
@@ -53,7 +64,8 @@ class Reader:
         self._providers = providers
         self._environment = environment
         self._problems = problems
-        self._defaults = {name: value for name, value in defaults._asdict().items() if value is not None}
+        self._parallel = defaults.parallel
+        self._defaults = _set({"drop_params": defaults.drop_params, "stream_timeout": defaults.stream_timeout})
         self._ids: dict[str, str] = {}
 
     def read(self, model_list: Node | None) -> tuple[Deployment, ...]:
@@ -108,12 +120,12 @@ class Reader:
         about = self._providers[provider]
         if upstream.count("*") and not group.count("*"):
             self._problems.error(params.node.place, "the model has a * that no * in model_name fills")
-        found = {field: params.take(key, parse) for field, (key, parse) in _FIELDS.items()}
+        found = _taken(params, _FIELDS)
         found["headers"] = self._headers(params)
         found["client_may_set"] = params.take("configurable_clientside_auth_params", self._client_may_set)
         price = _prices(params, info)
         price_model = params.take("base_model", values.text)
-        fields = self._defaults | {key: value for key, value in found.items() if value is not None}
+        fields = self._defaults | _set(_taken(info, _INFO_FIELDS)) | _set(found)
         deployment = Deployment(
             id=self._id(written, group, info),
             group=group,
@@ -124,6 +136,7 @@ class Reader:
             api_key=self._key(params, about),
             price=price,
             price_model=info.take("base_model", values.text) or price_model,
+            limits=read_limits(params, self._parallel),
             body=self._body(params),
             **fields,
         )
@@ -194,6 +207,15 @@ class Reader:
             unique = f"{digest}-{n}"
         self._ids[unique] = written.place.spot
         return unique
+
+
+def _taken(section: Section, fields: Mapping[str, tuple[str, values.Parse[Any]]]) -> dict[str, Any]:
+    return {field: section.take(key, parse) for field, (key, parse) in fields.items()}
+
+
+def _set(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Those that have a value."""
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _prices(params: Section, info: Section) -> PriceOverride:

@@ -16,16 +16,15 @@ TOP = words(
 )
 
 LITELLM_PARAMS = words(
-    """additional_drop_params adaptive_router_config allow_client_keepalive_override allowed_openai_params api_version
-    auto_router_config auto_router_config_path auto_router_default_model auto_router_embedding_model
-    budget_duration cache cache_control_injection_points caching complexity_router_config context_window_fallback_dict
-    cooldown_time custom_prompt_dict default_api_key_rpm_limit default_api_key_tpm_limit daily_reset_time
-    enable_tag_filtering ensure_alternating_roles fallbacks guardrails itpm keepalive_seconds
-    litellm_credential_name max_budget max_file_size_mb max_retries merge_reasoning_content_in_choices mock_timeout
-    num_retries order otpm prompt_id prompt_variables proxy_url quality_router_config region_name retry_policy
-    roles rpd rpm silent_model ssl_verify stream_timeout_by_service_tier supports_system_message tag_regex tags
-    tiered_pricing timeout_by_service_tier tpd tpm turn_off_message_logging use_chat_completions_api
-    use_in_pass_through use_litellm_proxy vector_store_id weight
+    """additional_drop_params adaptive_router_config allow_client_keepalive_override allowed_openai_params
+    api_version auto_router_config auto_router_config_path auto_router_default_model auto_router_embedding_model
+    budget_duration cache cache_control_injection_points caching complexity_router_config
+    context_window_fallback_dict custom_prompt_dict default_api_key_rpm_limit default_api_key_tpm_limit
+    enable_tag_filtering ensure_alternating_roles fallbacks guardrails keepalive_seconds litellm_credential_name
+    max_budget max_file_size_mb max_retries merge_reasoning_content_in_choices mock_timeout prompt_id
+    prompt_variables proxy_url quality_router_config region_name retry_policy roles silent_model ssl_verify
+    stream_timeout_by_service_tier supports_system_message tag_regex tiered_pricing timeout_by_service_tier
+    turn_off_message_logging use_chat_completions_api use_in_pass_through use_litellm_proxy vector_store_id
     client_id client_secret tenant_id azure_ad_token"""
 )
 CREDENTIAL_PREFIXES = (
@@ -33,32 +32,34 @@ CREDENTIAL_PREFIXES = (
 )  # fmt: skip
 
 MODEL_INFO = words(
-    """access_groups access_windows allow_fail_open allowed_fails allowed_fails_policy blocked cooldown_time
-    disable_background_health_check enable_tag_filtering health_check_max_tokens health_check_model
-    health_check_timeout supported_environments team_id team_public_model_name tier"""
+    """access_groups access_windows allow_fail_open allowed_fails_policy blocked disable_background_health_check
+    enable_tag_filtering health_check_max_tokens health_check_model health_check_timeout supported_environments
+    team_id team_public_model_name tier"""
 )
 
 ROUTER = words(
-    """alerting_config allowed_fails allowed_fails_policy assistants_config cache_kwargs cache_responses
-    caching_groups client_ttl content_policy_fallbacks context_window_fallbacks cooldown_time debug_level
-    default_fallbacks default_litellm_params default_max_parallel_requests default_priority disable_cooldowns
-    enable_health_check_routing enable_mid_stream_fallback_continuation enable_pre_call_checks enable_tag_filtering
-    enable_weighted_failover fallbacks guardrail_list ignore_invalid_deployments max_fallbacks
-    model_group_affinity_config model_group_retry_policy num_retries optional_pre_call_checks polling_interval
-    provider_budget_config redis_db redis_host redis_password redis_port redis_url retry_after retry_policy
-    router_general_settings routing_groups routing_strategy routing_strategy_args search_tools set_verbose
-    tag_filtering_match_any"""
+    """alerting_config assistants_config cache_kwargs cache_responses caching_groups client_ttl debug_level
+    default_litellm_params default_priority enable_health_check_routing enable_mid_stream_fallback_continuation
+    enable_weighted_failover guardrail_list ignore_invalid_deployments model_group_affinity_config
+    polling_interval provider_budget_config redis_db redis_host redis_password redis_port redis_url
+    router_general_settings routing_groups search_tools set_verbose"""
+)
+
+STRATEGY_ARGS = words("max_latency_list_size rolling_window_size ttl")
+
+FALLBACK_PARAMS = words(
+    """api_base api_key api_version base_url custom_llm_provider drop_params extra_body extra_headers fallbacks headers
+    max_retries mock_response num_retries organization stream_timeout timeout"""
 )
 
 LITELLM = words(
-    """allowed_fails audit_log_callbacks budget_duration budget_exceeded_status_code budget_reset_time cache
-    cache_params callbacks content_policy_fallbacks context_window_fallbacks cost_discount_config cost_margin_config
-    custom_provider_map default_fallbacks default_internal_user_params default_key_generate_params
-    default_team_params default_team_settings disable_add_transform_inline_image_block
-    disable_end_user_cost_tracking enable_json_schema_validation expose_router_debug_in_errors failure_callback
-    fallbacks force_ipv4 forward_traceparent_to_llm_provider json_logs key_generation_settings
-    langfuse_default_tags max_budget max_end_user_budget max_end_user_budget_id max_internal_user_budget
-    max_ui_session_budget model_cost_map modify_params num_retries post_call_rules pre_call_rules
+    """audit_log_callbacks budget_duration budget_exceeded_status_code budget_reset_time cache cache_params
+    callbacks cost_discount_config cost_margin_config custom_provider_map default_internal_user_params
+    default_key_generate_params default_team_params default_team_settings
+    disable_add_transform_inline_image_block disable_end_user_cost_tracking enable_json_schema_validation
+    expose_router_debug_in_errors failure_callback force_ipv4 forward_traceparent_to_llm_provider json_logs
+    key_generation_settings langfuse_default_tags max_budget max_end_user_budget max_end_user_budget_id
+    max_internal_user_budget max_ui_session_budget model_cost_map modify_params post_call_rules pre_call_rules
     priority_reservation public_model_groups redact_messages_in_exceptions redact_user_api_key_info
     service_callback set_verbose ssl_certificate ssl_verify store_audit_logs success_callback tag_budget_config
     telemetry timezone turn_off_message_logging upperbound_key_generate_params user_url_validation"""

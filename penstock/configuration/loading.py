@@ -9,6 +9,7 @@ from penstock.configuration.environment import Environment, resolve
 from penstock.configuration.include import read_all
 from penstock.configuration.problems import ConfigurationError, Place, Problems, Wrong
 from penstock.configuration.providers import Providers
+from penstock.configuration.routing import read_routing
 from penstock.configuration.settings import read_settings
 from penstock.configuration.source import Node
 from penstock.configuration.values import NOT_YET, UNKNOWN, Section
@@ -35,19 +36,24 @@ def load(path: Path | None, environ: Mapping[str, str], providers: Providers | N
     settings = read_settings(sections, environment, problems)
     router, litellm = sections["router_settings"], sections["litellm_settings"]
     aliases, hidden = _aliases(router, problems)
-    defaults = Defaults(litellm.take("drop_params", values.flag), router.take("stream_timeout", values.duration))
+    defaults = Defaults(
+        drop_params=litellm.take("drop_params", values.flag),
+        stream_timeout=router.take("stream_timeout", values.duration),
+        parallel=router.take("default_max_parallel_requests", values.count),
+    )
     reader = Reader(providers, environment, problems, defaults)
     deployments = reader.read(written.get("model_list"))
     if path is None:
         deployments = _standard(providers, environment, problems)
-    _report(written, sections, problems)
-    problems.check()
     config = Config(deployments=deployments, aliases=aliases, hidden_aliases=hidden, settings=settings)
     catalog = Catalog(config)
+    routing = read_routing(router, litellm, catalog, problems)
+    _report(written, sections, problems)
+    problems.check()
     for alias, target in aliases.items():
         if catalog.resolve(alias) is None:
             problems.warn(f"router_settings.model_group_alias.{alias}", f'"{target}" names no model group')
-    return config.model_copy(update={"warnings": problems.warnings})
+    return config.model_copy(update={"routing": routing, "warnings": problems.warnings})
 
 
 def _section(written: dict[str, Node], name: str, environment: Environment, problems: Problems) -> Section:

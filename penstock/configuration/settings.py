@@ -35,6 +35,8 @@ def parser(name: str) -> values.Parse[Any]:
         return values.duration if name in _ABOVE_ZERO else values.seconds
     if annotation is int:
         return _port if name == "port" else values.count if name in _ONE_OR_MORE else values.whole
+    if annotation is bool:
+        return values.flag
     if annotation is str:
         return values.text
     if annotation == tuple[str, ...]:

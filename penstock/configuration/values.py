@@ -22,13 +22,13 @@ def shown(node: Node) -> str:
     if isinstance(node.value, dict | list):
         return "a mapping" if isinstance(node.value, dict) else "a list"
     if not isinstance(node.value, str):
-        return node.text
+        return "null" if node.value is None else node.text
     return json.dumps(node.text if len(node.text) <= 40 else node.text[:37] + "…", ensure_ascii=False)
 
 
 def text(node: Node) -> str:
     """A string; a number is taken as it is written."""
-    if isinstance(node.value, bool | dict | list) and not (node.variable and isinstance(node.value, bool)):
+    if isinstance(node.value, bool | dict | list | None) and not (node.variable and isinstance(node.value, bool)):
         raise Wrong(f"a string is wanted, not {shown(node)}")
     return node.text
 
@@ -50,6 +50,22 @@ def number(node: Node) -> Decimal:
         raise Wrong(f"a number is wanted, not {shown(node)}") from None
     if not value.is_finite() or value < 0:
         raise Wrong(f"a number of at least 0 is wanted, not {shown(node)}")
+    return value
+
+
+def real(node: Node) -> float:
+    """A number as a float, not below zero."""
+    value = float(number(node))
+    if not math.isfinite(value):
+        raise Wrong(f"a number is wanted, not {shown(node)}")
+    return value
+
+
+def amount(node: Node) -> float:
+    """A number as a float, above zero: a limit."""
+    value = real(node)
+    if value <= 0:
+        raise Wrong(f"a number above 0 is wanted, not {shown(node)}")
     return value
 
 

@@ -1,10 +1,12 @@
 """The worker role: the pools of some providers, or of all."""
 
 from contextlib import AsyncExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 from ledger.prices import PriceBook
 from penstock.house import House
+from workers.days import Days
 from workers.execute import Bench
 from workers.pool import Pools
 from workers.providers.registry import adapter
@@ -28,9 +30,13 @@ async def start(house: House, stack: AsyncExitStack) -> None:
         heard_for=house.events.heard_for,
     )
     served = tuple(d for d in config.deployments if not house.providers or d.provider in house.providers)
-    pools = Pools(served, bench, house.events, adapter)
+    pools = Pools(config, served, bench, house.events, adapter)
     await pools.start()
     house.has_pools = True
+    if any(gate.limiter.day is not None for gate in pools.gates):
+        days = Days(await house.ledger(stack), pools.gates, lambda: datetime.now(UTC))
+        await days.start()
+        stack.push_async_callback(days.stop)
     stack.push_async_callback(pools.drain, config.settings.drain)
 
 

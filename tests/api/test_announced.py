@@ -5,6 +5,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from api.announced import AnnouncedAttempts
+from api.course import Course, Wishes
 from api.pending import Pending
 from broker.memory import MemoryBus
 from broker.outbox import Outbox
@@ -28,7 +29,7 @@ async def test_a_price_that_cannot_be_told_costs_neither_the_row_nor_the_sweep(t
     await bus.open()
     await bus.consume(USAGE_QUEUE, rows, 10)
     attempts = AnnouncedAttempts(Outbox(bus, tmp_path), broken, lambda: now)
-    attempts.begin(STARTED, Pending(REQUEST, 400, 1000))
+    attempts.begin(STARTED, Pending(REQUEST, b"x" * 400, Course((), Wishes(), 100), 1000))
     attempts.sweep()
     assert "a1" in attempts
     now = 71.0

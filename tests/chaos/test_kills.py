@@ -11,7 +11,7 @@ from tests.support.proxy import Proxy
 
 
 async def test_a_worker_is_killed_under_200_calls(tmp_path: Path, amqp_url: str, database_url: str) -> None:
-    async with ground(tmp_path, amqp_url, database_url, workers=2, slots=60) as g:
+    async with ground(tmp_path, amqp_url, database_url, workers=2, slots=120) as g:
         async with asyncio.TaskGroup() as group:
             kinds = [("hold", False), ("hold", True), ("early", True), ("go", False)]
             asked = [group.create_task(g.caller.many(50, how, stream=stream)) for how, stream in kinds]

@@ -99,7 +99,8 @@ def test_parameters_headers_and_the_rest(tmp_path):
     assert found.extra_body == {"top_k": 3, "deep": {"x": None}}
     assert found.headers == {"X-Token": "t", "X-N": "5"}
     assert (found.api_base, found.organization) == ("https://host/v1", "org")
-    assert (found.timeout, found.slots, found.client_may_set) == (30, 7, {"api_key"})
+    assert (found.timeout, found.limits.parallel, found.client_may_set) == (30, 7, {"api_key"})
+    assert found.slots == 256
     assert found.price_model == "gpt-4o"
     assert len(loaded.warnings) == 1
     assert "a condition on the value" in loaded.warnings[0]

@@ -1,19 +1,26 @@
 """docs/configuration.md says what the code does: every setting, default, variable and key."""
 
+import json
 import re
 from pathlib import Path
 
 import pytest
 
-from penstock.configuration import deployments
+from penstock.configuration import deployments, limits, routing
 from penstock.configuration.environment import _SECRET_ENDS
+from penstock.configuration.known import words
 from penstock.configuration.loading import load
 from penstock.configuration.settings import variables
-from schemas.config import Settings
+from schemas.config import Routing, Settings, Strategy
+from schemas.failures import POLICY_NAMES
 from tests.configuration.loaded import PROVIDERS, errors
 
 TEXT = (Path(__file__).parents[2] / "docs" / "configuration.md").read_text()
 ROWS = [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in TEXT.splitlines()]
+OTHERS = words(
+    """default_fallbacks routing_strategy routing_strategy_args lowest_latency_buffer retry_policy DefaultRetries
+    model_group_retry_policy allowed_fails_policy optional_pre_call_checks enforce_model_rate_limits"""
+)
 SETTINGS = {row[0]: row for row in ROWS if len(row) == 5 and row[0] in Settings.model_fields}
 
 
@@ -25,15 +32,27 @@ def test_every_setting_has_its_row_in_order():
 def test_defaults_and_variables_are_right(name, names):
     default = Settings.model_fields[name].default
     _, written, variable, shared, _ = SETTINGS[name]
-    assert written == ("" if default in (None, ()) else str(default))
+    assert written == ("" if default in (None, ()) else json.dumps(default).strip('"'))
     assert (variable, shared or None) == names
     assert getattr(load(None, {}, PROVIDERS).settings, name) == default
 
 
 def test_every_key_with_an_effect_is_named():
-    keys = [key for key, _ in deployments._FIELDS.values()] + list(deployments._PRICES.values())
-    assert [key for key in (*keys, *deployments._IDENTITY) if f"`{key}`" not in TEXT] == []
+    tables = (deployments._FIELDS, deployments._INFO_FIELDS, limits.KEYS, routing.KEYS)
+    keys = [key for table in tables for key, _ in table.values()] + list(deployments._PRICES.values())
+    others = (*deployments._IDENTITY, *routing.FALLBACKS, *OTHERS, *POLICY_NAMES, *Strategy)
+    assert [key for key in (*keys, *others) if f"`{key}`" not in TEXT] == []
     assert [end for end in _SECRET_ENDS if f"`{end}`" not in TEXT] == []
+
+
+ROUTING = {row[0]: row[1] for row in ROWS if len(row) == 3 and row[1]}
+
+
+@pytest.mark.parametrize(("field", "key"), [(field, key) for field, (key, _) in routing.KEYS.items()])
+def test_defaults_of_routing_are_right(field, key):
+    default = Routing.model_fields[field].default
+    shown = not default if field == "cooldowns" else default
+    assert ROUTING.get(key) == (None if default is None else json.dumps(shown).removesuffix(".0"))
 
 
 def test_the_error_that_is_shown_is_the_one_that_comes(tmp_path):

@@ -154,7 +154,7 @@ def test_anchors_and_merge_keys_work(tmp_path):
           litellm_params: {<<: *defaults, timeout: 7}
         """
     first, second = config(tmp_path, text).deployments
-    assert (first.timeout, second.timeout, second.slots) == (5, 7, 3)
+    assert (first.timeout, second.timeout, second.limits.parallel) == (5, 7, 3)
 
 
 def test_an_empty_file_is_an_empty_configuration(tmp_path):
@@ -166,11 +166,11 @@ def test_an_empty_file_is_an_empty_configuration(tmp_path):
     [
         ("guardrails: []", "guardrails: not supported yet, has no effect (config.yaml:1)"),
         ("modle_list: []", "modle_list: unknown key, has no effect (config.yaml:1)"),
-        ("router_settings: {num_retries: 3}", "router_settings.num_retries: not supported yet, has no effect"),
+        ("router_settings: {client_ttl: 3}", "router_settings.client_ttl: not supported yet, has no effect"),
         ("router_settings: {nmu_retries: 3}", "router_settings.nmu_retries: unknown key, has no effect"),
         ("litellm_settings: {cache: true}", "litellm_settings.cache: not supported yet, has no effect"),
         ("general_settings: {custom_auth: x}", "general_settings.custom_auth: not supported yet, has no effect"),
-        (HEAD + "    rpm: 5", "litellm_params.rpm: not supported yet, has no effect (config.yaml:5)"),
+        (HEAD + "    roles: {}", "litellm_params.roles: not supported yet, has no effect (config.yaml:5)"),
         (HEAD + "    aws_region_name: x", "litellm_params.aws_region_name: not supported yet, has no effect"),
         (HEAD + "    input_cost_per_second: 1", "litellm_params.input_cost_per_second: not supported yet"),
         (HEAD + "    temprature: 5", "litellm_params.temprature: unknown key, has no effect (config.yaml:5)"),
@@ -193,9 +193,10 @@ def test_what_has_no_effect_is_named(tmp_path, text, expected):
 
 
 def test_the_same_key_in_many_deployments_is_one_warning(tmp_path):
-    entry = "- {model_name: a, litellm_params: {model: gpt-4o, rpm: 1}}\n"
+    entry = "- {model_name: a, litellm_params: {model: gpt-4o, max_budget: 1}}\n"
     assert warnings(tmp_path, "model_list:\n" + entry * 6) == [
-        "litellm_params.rpm: not supported yet, has no effect (config.yaml:2, config.yaml:3, config.yaml:4 and 3 more)"
+        "litellm_params.max_budget: not supported yet, has no effect "
+        "(config.yaml:2, config.yaml:3, config.yaml:4 and 3 more)"
     ]
 
 

@@ -52,7 +52,13 @@ def test_our_own_variable_in_a_file_wins_over_the_shared_one(tmp_path):
     assert _shown(load(None, environ, PROVIDERS).settings, "master_key") == "sk-file"
 
 
-_SAMPLES = {float: ("2.5", 2.5), int: ("5000", 5000), str: ("x", "x"), tuple[str, ...]: ("a, b", ("a", "b"))}
+_SAMPLES = {
+    bool: ("false", False),
+    float: ("2.5", 2.5),
+    int: ("5000", 5000),
+    str: ("x", "x"),
+    tuple[str, ...]: ("a, b", ("a", "b")),
+}
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)
@@ -74,12 +80,14 @@ def test_each_variable_is_listed_once():
 
 
 def test_a_wrong_variable_is_named():
+    environ = {"PENSTOCK_DRAIN": "soon", "PENSTOCK_PORT": "0x", "PENSTOCK_BEAT_EVERY": "0", "PENSTOCK_PACING": "1"}
     with pytest.raises(ConfigurationError) as caught:
-        load(None, {"PENSTOCK_DRAIN": "soon", "PENSTOCK_PORT": "0x", "PENSTOCK_BEAT_EVERY": "0"}, PROVIDERS)
+        load(None, environ, PROVIDERS)
     assert caught.value.lines == (
         'PENSTOCK_PORT: a number is wanted, not "0x"',
         'PENSTOCK_DRAIN: a number is wanted, not "soon"',
         'PENSTOCK_BEAT_EVERY: a number of seconds above 0 is wanted, not "0"',
+        'PENSTOCK_PACING: true or false is wanted, not "1"',
     )
 
 

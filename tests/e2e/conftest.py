@@ -27,6 +27,8 @@ def configuration(base: str) -> dict[str, Any]:
             deployment("instruct", "openai/gpt-3.5-turbo-instruct", base + "/v1", **prices),
             deployment("embed", "openai/text-embedding-3-small", base + "/v1", input_cost_per_token="2e-08"),
             deployment("openai/*", "openai/*", base + "/v1", **prices),
+            deployment("limited", "openai/gpt-4o", base + "/v1", **prices),
+            deployment("limited-stream", "openai/gpt-4o", base + "/v1", **prices),
             deployment("unpriced", "openai/of-our-own", base + "/v1"),
             deployment(
                 "yours",
@@ -41,7 +43,8 @@ def configuration(base: str) -> dict[str, Any]:
             deployment("claude", "anthropic/claude-3-5-haiku-20241022", base),
             deployment("llama", "ollama/llama3.1", base),
         ],
-        "router_settings": {"model_group_alias": {"best": "gpt-4o"}},
+        # These tests count calls; tests/e2e/test_routing.py has retries of its own.
+        "router_settings": {"model_group_alias": {"best": "gpt-4o"}, "num_retries": 0},
     }
 
 

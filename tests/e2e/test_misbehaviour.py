@@ -339,7 +339,7 @@ async def test_comments_while_a_stream_waits(stand: Stand) -> None:
 
 async def test_a_refusal_is_a_status_before_the_comments_and_an_event_after(stand: Stand) -> None:
     gate = asyncio.Event()
-    refusal = up.json(wire.error("Slow down.", "requests", "rate_limit_exceeded"), 429, {"retry-after": "7"})
+    refusal = up.json(wire.error("Busy.", "server_error", "engine_overloaded"), 503, {"retry-after": "7"})
 
     async def late(to: Wire) -> None:
         await to.wait(gate)
@@ -347,9 +347,9 @@ async def test_a_refusal_is_a_status_before_the_comments_and_an_event_after(stan
 
     stand.upstream.script(refusal, late)
     answer = await ask(stand, stream=True)
-    assert (answer.status_code, answer.headers["retry-after"]) == (429, "7")
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "7")
     async with streaming(stand) as parts:
         assert await anext(parts) == b": waiting\n\n"
         gate.set()
         left = b"".join([part async for part in parts])
-    is_error(json.loads(left.split(b"data: ")[-1]), "rate_limit_exceeded")
+    is_error(json.loads(left.split(b"data: ")[-1]), "engine_overloaded")

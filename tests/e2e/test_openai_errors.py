@@ -17,6 +17,7 @@ pytestmark = [
     ONLY_THE_TEST,
 ]
 ASK = [{"role": "user", "content": "Say hello."}]
+SLOW_DOWN = wire.error("Slow down.", "requests", "rate_limit_exceeded")
 KEYS = {"message", "type", "param", "code"}
 
 
@@ -99,7 +100,7 @@ async def test_paths_and_methods_that_are_not_there(stand: Stand) -> None:
         (400, wire.error("Too long.", "invalid_request_error", "context_length_exceeded"), openai.BadRequestError, 400),
         (404, wire.error("No such model.", "invalid_request_error", "model_not_found"), openai.NotFoundError, 404),
         (422, {"detail": "what?"}, openai.UnprocessableEntityError, 422),
-        (429, wire.error("Slow down.", "requests", "rate_limit_exceeded"), openai.RateLimitError, 429),
+        (429, SLOW_DOWN, openai.RateLimitError, 429),
         (429, wire.error("Pay.", "insufficient_quota", "insufficient_quota"), openai.RateLimitError, 429),
         (500, wire.error("Oops.", "server_error", None), openai.InternalServerError, 500),
         (503, wire.error("Overloaded.", "server_error", None), openai.InternalServerError, 503),
@@ -108,12 +109,15 @@ async def test_paths_and_methods_that_are_not_there(stand: Stand) -> None:
 async def test_what_the_provider_refuses(
     stand: Stand, status: int, body: Any, kind: type[openai.APIStatusError], ours: int, stream: bool
 ) -> None:
-    stand.upstream.script(up.json(body, status, {"retry-after": "17"}))
-    error, shown = await failing(stand, kind, stream=stream)
+    stand.upstream.script(up.json(body, status, {"retry-after": "1"}))
+    model, soon = "gpt-4o", {}
+    if body == SLOW_DOWN:  # there is no time to wait for the limit
+        model, soon = "limited-stream" if stream else "limited", {"x-penstock-timeout": "0.8"}
+    error, shown = await failing(stand, kind, model, stream=stream, extra_headers=soon)
     assert error.status_code == ours
     assert shown["message"] == (body["error"]["message"] if "error" in body else "what?")
     if status == 429 and shown["code"] == "rate_limit_exceeded":
-        assert error.response.headers["retry-after"] == "17"
+        assert error.response.headers["retry-after"] == "1"
     row = await stand.row(error.response.headers["x-request-id"])
     assert (row["status"], row["http_status"], row["total_tokens"]) == ("failure", status, 0)
     assert float(row["cost"]) == 0

@@ -64,7 +64,7 @@ async def test_litellm(stand: Stand) -> None:
         up.raw(wire.ANSWER),
         up.chunked(wire.STREAM),
         up.json({**embedded, "usage": {"prompt_tokens": 2, "total_tokens": 2}}),
-        up.json(wire.error("Slow down.", "requests", "rate_limit_exceeded"), 429),
+        up.json(wire.error("Pay.", "insufficient_quota", "insufficient_quota"), 429),
     )
     whole = await litellm.acompletion(messages=ASK, **through(stand))
     assert whole.choices[0].message.content == "Hello! How can I assist you today? é😀"

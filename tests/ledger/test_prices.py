@@ -151,7 +151,7 @@ def test_a_wildcards_models_have_their_own_prices_and_a_bounded_memory() -> None
         assert book.cost(wildcard, f"unknown-{number}", usage) is None
     assert book.cost(wildcard, "gpt-4o", usage) == Decimal("0.0075")
     assert book.cost(wildcard, "gpt-4o-mini", usage) == Decimal("0.00045")
-    assert len(book._prices) == 3
+    assert len(book._models) == 3
 
 
 def test_a_price_that_changes_is_looked_up_again() -> None:
@@ -180,3 +180,81 @@ def test_the_list_changes_prices_at_whole_minutes_only() -> None:
                 for name in ("start_time", "end_time"):
                     moment = getattr(one.constraint, name, None)
                     assert moment is None or (moment.second, moment.microsecond) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "fields", "expected"),
+    [
+        ("openai", "gpt-4o", {}, 128_000),
+        ("openai", "gpt-4o-2024-08-06", {}, 128_000),
+        ("anthropic", "claude-sonnet-4-5", {}, 200_000),
+        ("azure", "my-deployment-17", {"price_model": "azure/gpt-4o"}, 128_000),
+        ("own", "mine", {"price_model": "openai/gpt-4o"}, 128_000),
+        ("openai", "no-such-model", {}, None),
+        ("no_such_provider", "gpt-4o", {}, None),
+        ("demo", "demo", {}, None),
+    ],
+)
+def test_the_context_window(provider: str, model: str, fields: dict[str, object], expected: int | None) -> None:
+    book = PriceBook(lambda: AT)
+    for _ in range(2):
+        assert book.context_window(deployment(provider, model, **fields), model) == expected
+
+
+@pytest.mark.parametrize(
+    ("provider", "model", "override", "expected"),
+    [
+        ("openai", "gpt-4o", {}, "0.0000125"),
+        ("openai", "gpt-4o", {"output": "0.1"}, "0.1000025"),
+        ("anthropic", "claude-sonnet-4-5", {}, "0.000018"),  # of a short prompt: long ones cost more
+        ("openai", "text-embedding-3-small", {}, "0.00000002"),
+        ("ollama", "llama3.1", {}, "0"),
+        ("demo", "demo", {"input": "1", "output": "2"}, "3"),
+        ("own", "m", {"input": "1", "output": "2"}, "3"),
+        ("own", "m", {"input": "1"}, None),
+        ("own", "m", {"output": "1"}, None),
+        ("own", "m", {"request": "1"}, "0"),
+        ("own", "m", {}, None),
+    ],
+)
+def test_the_price_to_compare_by(provider: str, model: str, override: dict[str, str], expected: str | None) -> None:
+    price = PriceOverride(**{name: Decimal(value) for name, value in override.items()})
+    found = PriceBook(lambda: AT).per_token(deployment(provider, model, price=price), model)
+    assert found == (None if expected is None else Decimal(expected))
+
+
+def test_the_price_to_compare_by_is_todays() -> None:
+    """A model whose list price depends on the time of day."""
+    provider, model = next(
+        (provider.id, model.id)
+        for provider in providers
+        for model in provider.models
+        if not isinstance(model.prices, ModelPrice)
+        and len({str(one.prices) for one in model.prices}) > 1
+        and any(type(one.constraint).__name__ == "TimeOfDateConstraint" for one in model.prices)
+    )
+    now = [AT]
+    book = PriceBook(lambda: now[0])
+    found = set()
+    for hour in range(24):
+        now[0] = AT + hour * 3600
+        expected = packages_own(provider, model, Usage(1, 1), now[0])[0]
+        assert book.per_token(deployment(provider, model), model) == expected
+        found.add(expected)
+    assert len(found) > 1
+
+
+def test_a_model_is_looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looked_up: list[str] = []
+
+    def counted(provider: str, model: str, price_model: str | None) -> None:
+        looked_up.append(model)
+
+    monkeypatch.setattr("ledger.prices._listed", counted)
+    book = PriceBook(lambda: AT)
+    one = deployment()
+    for _ in range(3):
+        assert book.context_window(one, "gpt-4o") is None
+        assert book.per_token(one, "gpt-4o") is None
+        assert book.cost(one, "gpt-4o", Usage(1, 1)) is None
+    assert looked_up == ["gpt-4o"]

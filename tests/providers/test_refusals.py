@@ -25,10 +25,83 @@ DATE = "Tue, 01 Jan 2030 00:00:00 GMT"
         ({"x-ratelimit-reset-requests": "20ms", "x-ratelimit-reset-tokens": "6m0s"}, 0.02),
         ({"x-ratelimit-reset-tokens": "6m0s", "x-ratelimit-remaining-tokens": "0"}, 360),
         ({"x-ratelimit-reset-requests": "1741305600000"}, 0),
+        ({"retry-after": "30s"}, 30),
+        ({"retry-after": "1893456002", "date": DATE}, 2),
+        ({"retry-after": "Tue, 01 Jan 99999999999999999999 00:01:00 GMT", "date": DATE}, 0),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "26"}, 26),  # Azure
+        ({"x-ratelimit-remaining-tokens": "-1", "x-ratelimit-reset-tokens": "0"}, 0),  # Azure, too
+        ({"date": DATE, "x-ratelimit-remaining": "0", "x-ratelimit-reset": "1893456007500"}, 7.5),  # OpenRouter
+        (
+            {
+                "x-ratelimit-remaining-requests-day": "0",
+                "x-ratelimit-reset-requests-day": "33011.38",
+                "x-ratelimit-remaining-tokens-minute": "0",
+                "x-ratelimit-reset-tokens-minute": "11.38",
+            },
+            33011.38,
+        ),
+        (
+            {
+                "x-ratelimit-remaining-requests-day": "2000",
+                "x-ratelimit-reset-requests-day": "33011.38",
+                "x-ratelimit-remaining-tokens-minute": "0",
+                "x-ratelimit-reset-tokens-minute": "11.38",
+            },
+            11.38,
+        ),
+        ({"x-ratelimit-remaining-requests-day": "2000", "x-ratelimit-reset-requests-day": "33011.38"}, 0),
     ],
 )
 def test_when_to_come_back(headers: dict[str, str], seconds: float) -> None:
     assert retry_after(headers) == pytest.approx(seconds)
+
+
+ANTHROPIC = {
+    "date": DATE,
+    "anthropic-ratelimit-requests-remaining": "49",
+    "anthropic-ratelimit-requests-reset": "2030-01-01T00:00:02Z",
+    "anthropic-ratelimit-input-tokens-remaining": "0",
+    "anthropic-ratelimit-input-tokens-reset": "2030-01-01T00:00:41Z",
+    "anthropic-ratelimit-output-tokens-remaining": "8000",
+    "anthropic-ratelimit-output-tokens-reset": "2030-01-01T00:01:00Z",
+}
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, 41),
+        ({"retry-after": "7"}, 7),
+        ({"anthropic-ratelimit-output-tokens-remaining": "0"}, 60),
+        ({"anthropic-ratelimit-input-tokens-remaining": "1000"}, 0),
+        ({"date": ""}, 0),
+    ],
+)
+def test_only_what_is_exhausted_is_waited_for(headers: dict[str, str], seconds: float) -> None:
+    assert retry_after(ANTHROPIC | headers) == seconds
+
+
+GOOGLE = b"""[{"error": {"code": 429, "message": "Quota exceeded", "status": "RESOURCE_EXHAUSTED", "details": [
+    {"@type": "type.googleapis.com/google.rpc.Help", "links": []},
+    {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "17.25s"}]}}]"""
+
+
+def test_google_says_in_the_body_when_to_come_back() -> None:
+    assert failure_of(429, {}, error_object(GOOGLE)).retry_after == 17.25
+    assert failure_of(429, {"retry-after": "3"}, error_object(GOOGLE)).retry_after == 3
+    assert failure_of(0, {}, error_object(GOOGLE)).retry_after == 17.25
+    assert failure_of(400, {}, error_object(GOOGLE)).retry_after == 0
+
+
+@pytest.mark.parametrize("delay", ["-1s", "soon", "", 17, None, ["17s"], "9" * 99 + "s", "17"])
+def test_a_delay_that_is_none_is_ignored(delay: object) -> None:
+    details = [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": delay}]
+    assert retry_after({}, {"message": "a", "details": details}) == 0
+
+
+@pytest.mark.parametrize("details", [None, "17s", {"retryDelay": "17s"}, ["17s"], [None], [{"retryDelay": "17s"}]])
+def test_other_details_say_nothing(details: object) -> None:
+    assert retry_after({}, {"message": "a", "details": details}) == 0
 
 
 @pytest.mark.parametrize(

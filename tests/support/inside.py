@@ -15,18 +15,20 @@ from pydantic import SecretStr
 
 from api import app, models
 from api.announced import AnnouncedAttempts
-from api.asker import Asker, Line
+from api.asker import Asker, Connections
 from api.authenticate import Gatekeeper
 from api.inference import Desk
-from api.roster import Roster
+from api.planner import Planner
 from broker.events import Events
 from broker.memory import MemoryBus
 from broker.outbox import Outbox
 from broker.port import Delivery
 from broker.seal import Seal
-from broker.topology import USAGE_QUEUE, topology
+from broker.topology import USAGE_QUEUE, topology_of
+from ledger.prices import PriceBook
+from policy.roster import Roster
 from schemas.catalog import Catalog
-from schemas.config import Config, Deployment, Settings
+from schemas.config import Config, Deployment, Routing, Settings
 from schemas.usage import Usage, UsageEvent, decode
 from workers.execute import Bench
 from workers.pool import Pools
@@ -72,21 +74,25 @@ def free(_deployment: Deployment, _model: str, _usage: Usage) -> Decimal | None:
 
 
 @asynccontextmanager
-async def inside(*deployments: Deployment, workers: bool = True, **settings: Any) -> AsyncIterator[Inside]:
+async def inside(
+    *deployments: Deployment, workers: bool = True, routing: Routing | None = None, **settings: Any
+) -> AsyncIterator[Inside]:
     """Deployments (demo without any) behind an ASGI application; `workers=False` leaves their queues alone."""
     served = deployments or (DEMO,)
     given = Settings(master_key=SecretStr(KEY), drain=1, **settings)
-    config = Config(deployments=served, settings=given)
-    bus = MemoryBus(topology(tuple(d.group for d in served), given.queue_bytes))
+    config = Config(deployments=served, settings=given, routing=routing or Routing())
+    bus = MemoryBus(topology_of(config.deployments, config.settings.queue_bytes))
     await bus.open()
     events, transport = Events(bus), Transport()
     await events.open()
     with tempfile.TemporaryDirectory() as spool:
-        outbox, seal, roster, catalog = Outbox(bus, Path(spool)), Seal(KEY), Roster(), Catalog(config)
+        outbox, seal, roster = Outbox(bus, Path(spool)), Seal(KEY), Roster(time.monotonic)
+        catalog = Catalog(config)
+        planner = Planner(catalog, config.routing, roster, PriceBook())
         attempts = AnnouncedAttempts(outbox, lambda *_: Decimal(0), time.time)
-        asker = Asker(Line(bus, events, roster, attempts), given)
+        asker = Asker(Connections(bus, events, roster, attempts, planner), given)
         bench = Bench("worker-1", bus, outbox, transport, given, free, seal.open)
-        pools = Pools(served if workers else (), bench, events, adapter)
+        pools = Pools(config, served if workers else (), bench, events, adapter)
         await asker.open()
         await pools.start()
         gatekeeper = Gatekeeper(given.master_key)
@@ -94,7 +100,7 @@ async def inside(*deployments: Deployment, workers: bool = True, **settings: Any
         async def admit() -> None:
             """Nobody is asked for a key here."""
 
-        desk = Desk(given, catalog, gatekeeper, asker, seal)
+        desk = Desk(given, planner, gatekeeper, asker, seal)
         built = app.build(desk, [models.routes(catalog, admit)], "test")
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(built), base_url="http://test", headers={"authorization": f"Bearer {KEY}"}
@@ -102,7 +108,8 @@ async def inside(*deployments: Deployment, workers: bool = True, **settings: Any
         found = Inside(bus, asker, roster, attempts, pools, built, client)
         await bus.consume(USAGE_QUEUE, found.take, 1000)
         try:
-            await asyncio.sleep(0)  # the first beat
+            for _ in range(5):
+                await asyncio.sleep(0)  # the first beat
             yield found
         finally:
             await client.aclose()

@@ -12,7 +12,7 @@ from broker.memory import MemoryBus
 from broker.outbox import Outbox
 from broker.port import Address, Inbox, Message
 from broker.topology import REPLIES, REQUESTS, USAGE_QUEUE, requests_queue, topology
-from schemas.config import Deployment, Settings
+from schemas.config import Config, Deployment, Settings
 from schemas.envelope import Endpoint, Event, Frame, Request, pack, unpack_frame
 from schemas.usage import UsageEvent, decode
 from tests.support.inside import free
@@ -91,7 +91,7 @@ async def works(upstream: Upstream, tmp_path: Path) -> AsyncIterator[Works]:
         unseal=lambda sealed: {},
         now=lambda: found[0].now,
     )
-    pools = Pools((deployment,), bench, events, adapter)
+    pools = Pools(Config(deployments=(deployment,)), (deployment,), bench, events, adapter)
     found.append(Works(bus, events, pools, bench, inbox, frames, usage))
     yield found[0]
     await pools.drain(0.1)

@@ -101,7 +101,7 @@ async def test_one_long_event_is_several_messages() -> None:
 async def test_a_long_answer_comes_in_parts() -> None:
     ear = await Ear().open(window=0)
     body = b"0123456789" * (MIB // 4)
-    await ear.relay.answer(200, {"h": "v"}, Usage(prompt=2), body)
+    await ear.relay.answer(Answer(attempt="a", headers={"h": "v"}, usage=Usage(prompt=2)), body)
     found = [await ear.next() for _ in range(3)]
     assert found[0][0] == Answer(attempt="a", headers={"h": "v"}, more=True)
     assert found[-1][0] == Ended(attempt="a", n=2, usage=Usage(prompt=2))

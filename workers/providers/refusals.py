@@ -2,13 +2,13 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
 
 import msgspec
 
 from schemas.failures import Failure, Kind
+from workers.providers.durations import number, span, until
+from workers.providers.limits import wait
 
 _LONGEST_MESSAGE = 4000  # characters of a provider's message that are passed on
 _LONGEST_WAIT = 86400.0  # seconds; more is a provider's mistake
@@ -104,8 +104,6 @@ _SECRETS = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|hf|nvapi|pplx|csk|fw|r8|key|AIza)[-_][A-Za-z0-9_*.\-]{6,}"
     r"|\bAIza[A-Za-z0-9_\-]{20,}|\bBearer\s+\S+|\b[A-Za-z0-9_\-]{2,}\*{3,}[A-Za-z0-9_\-]*|://[^/\s:@]+:[^/\s@]+@"
 )
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 def failure_of(
@@ -122,7 +120,7 @@ def failure_of(
         _MESSAGES[kind] if status < 300 or status >= 400 else "The provider answered with a redirect.",
         status=status if status >= 400 else 0,
         provider_error=_shown(error, tuple(secrets)) if error else "",
-        retry_after=retry_after(headers) if kind in _WAITING else 0,
+        retry_after=retry_after(headers, error) if kind in _WAITING else 0,
     )
 
 
@@ -202,49 +200,24 @@ def scrub(text: str, secrets: Iterable[str]) -> str:
     return _SECRETS.sub("[key]", text)
 
 
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Seconds to wait: `retry-after-ms`, `retry-after` (seconds or an HTTP date), `x-ratelimit-reset-*`.
+def retry_after(headers: Mapping[str, str], error: Mapping[str, Any] | None = None) -> float:
+    """Seconds to wait, at most a day; 0 when nobody says.
 
-    An HTTP date is read against the answer's own `date`, so that no clock is needed and none can be wrong.
+    `retry-after-ms`, `retry-after` (seconds or an HTTP date), the reset of the limits that are exhausted, and last the
+    `RetryInfo` in the details of Google's error object (https://google.aip.dev/193).
     """
-    seconds = _number(headers.get("retry-after-ms", "")) / 1000 or _number(headers.get("retry-after", ""))
-    seconds = seconds or _until(headers.get("retry-after", ""), headers.get("date", "")) or _reset(headers)
-    return min(max(seconds, 0.0), _LONGEST_WAIT)
+    seconds = (
+        (number(headers.get("retry-after-ms", "")) or 0.0) / 1000
+        or until(headers.get("retry-after", ""), headers.get("date", ""))
+        or wait(headers)
+        or _retry_info(error or {})
+    )
+    return min(seconds, _LONGEST_WAIT)
 
 
-def _number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        return 0.0
-    return value if 0 < value < 1e9 else 0.0
-
-
-def _until(text: str, now: str) -> float:
-    moments: list[datetime] = []
-    for value in (text, now):
-        try:
-            moments.append(parsedate_to_datetime(value))
-        except (ValueError, TypeError, IndexError):
-            return 0.0
-    then, start = (moment.replace(tzinfo=None) for moment in moments)  # HTTP dates are GMT
-    return (then - start).total_seconds()
-
-
-def _reset(headers: Mapping[str, str]) -> float:
-    """The reset of what is exhausted (`remaining` 0), else of what comes back first."""
-    waits: dict[str, float] = {}
-    for what in ("requests", "tokens"):
-        found = _duration(headers.get(f"x-ratelimit-reset-{what}", ""))
-        if found:
-            waits[what] = found
-    exhausted = [wait for what, wait in waits.items() if headers.get(f"x-ratelimit-remaining-{what}") == "0"]
-    return max(exhausted) if exhausted else min(waits.values(), default=0.0)
-
-
-def _duration(text: str) -> float:
-    """Seconds of "6m0s", "20ms", "7.66s" or a plain number of seconds."""
-    if "".join(number + unit for number, unit in _DURATION.findall(text)) == text and text:
-        return sum(float(number) * _SECONDS[unit] for number, unit in _DURATION.findall(text))
-    value = _number(text)
-    return value if value < _LONGEST_WAIT else 0.0  # larger is a moment, not a duration
+def _retry_info(error: Mapping[str, Any]) -> float:
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and str(detail.get("@type")).endswith("google.rpc.RetryInfo"):
+            return span(str(detail.get("retryDelay"))) or 0.0
+    return 0.0

@@ -1,0 +1,212 @@
+"""Requests that wait in this process: in fair order, until there is room for them or little ahead of them in the queue.
+
+RabbitMQ keeps the order in which it is given requests. So only as many are given to it as can begin at once and a few
+more; the rest waits here, where the next one can be any key's (docs/adr/0012).
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from api.pending import Pending
+from api.planner import Planner
+from broker.topology import handoff_queue, requests_queue
+from policy import admission
+from policy.admission import Outlook
+from policy.fairness import FairQueue
+from policy.plan import Candidate, choose, soonest
+from policy.roster import Roster
+from schemas.config import Deployment
+
+_LOOK = 0.05  # seconds until the next look at a line that could not move
+_SHUT = 0.25  # seconds: while nothing can begin for longer, nothing is sent
+_OVERDUE = 0.25  # seconds after which what was handed to one deployment may go to another
+_MANY_BYTES = 65536  # of a body count as one more request in the turns
+
+
+class Publish(Protocol):
+    """Sends a request to a queue."""
+
+    def __call__(self, pending: Pending, queue: str, deployment: str, /) -> None:
+        """`deployment` is the one that it is handed to, or empty."""
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """The requests for one set of deployments. `out` counts those in the queue that have not begun."""
+
+    key: tuple[str, ...]
+    queue: str  # the group's, of their class
+    model: str
+    deployments: tuple[Deployment, ...]
+    whole: bool  # they are the whole group: its queue serves them
+    prefers: bool
+    waiting: FairQueue[Pending] = field(default_factory=FairQueue)
+    out: int = 0
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def single(self) -> bool:
+        """Whether one deployment is the whole group."""
+        return self.whole and len(self.deployments) == 1
+
+
+class Lines:
+    """Every line of one API process. Needs a running event loop."""
+
+    def __init__(self, planner: Planner, roster: Roster, publish: Publish, ready: Callable[[], bool]) -> None:
+        self._planner = planner
+        self._roster = roster
+        self._publish = publish
+        self._ready = ready  # whether anything can be published now
+        self._lines: dict[tuple[str, ...], Line] = {}
+        self._handed: dict[Pending, float] = {}  # to when it was
+        self.others: Callable[[str], int] = lambda _queue: 0  # other processes that have requests waiting for a queue
+
+    def expected(self, pending: Pending) -> tuple[float, float]:
+        """Seconds that it would wait if it joined now, and the slowest answer lately."""
+        line = self._line(pending)
+        ahead = self._look(line, self._roster.clock())[1]
+        before = line.out + line.waiting.ahead(pending.request.caller.key_hash)
+        return ahead.wait(before), ahead.slowest
+
+    def join(self, pending: Pending, *, first: bool = False) -> None:
+        """Send it now, or have it wait for its turn; `first`: it has waited before."""
+        line = pending.line = self._line(pending)
+        pending.ahead = line.out + len(line.waiting)
+        if first:
+            line.waiting.put_first(pending)
+        else:
+            line.waiting.put(pending.request.caller.key_hash, pending, 1.0 + len(pending.body) / _MANY_BYTES)
+        self._move(line)
+
+    def left(self, pending: Pending) -> None:
+        """It has begun, or nobody wants it any more: whoever is next may take its place."""
+        line = pending.line
+        if line is None:
+            return
+        pending.line = None
+        if pending.out:
+            pending.out = False
+            line.out -= 1
+            if self._handed.pop(pending, None) is not None:
+                self._roster.handed(pending.handed, -1)
+        else:
+            line.waiting.remove(pending.request.caller.key_hash, pending)
+        if line.waiting:
+            self._move(line)
+        elif not line.out:
+            self._forget(line)
+
+    def overdue(self) -> list[Pending]:
+        """What was handed to a deployment that did not take it, while another one could."""
+        now = self._roster.clock()
+        found = []
+        for pending, at in self._handed.items():
+            if now - at < _OVERDUE:
+                break
+            line = pending.line
+            candidates = [] if line is None else self._planner.candidates(line.deployments, line.model)
+            if any(one.standing.room_now(now) >= 1 for one in candidates if one.deployment.id != pending.handed):
+                found.append(pending)
+        return found
+
+    def waiting(self) -> dict[str, int]:
+        """How many wait here, by queue."""
+        found: dict[str, int] = {}
+        for line in self._lines.values():
+            if line.waiting:
+                found[line.queue] = found.get(line.queue, 0) + len(line.waiting)
+        return found
+
+    def overview(self) -> list[dict[str, object]]:
+        """Each line that is not empty: how many wait here, how many in the queue, and how long a new one would wait."""
+        now = self._roster.clock()
+        return [
+            {
+                "queue": line.queue,
+                "waiting": len(line.waiting),
+                "queued": line.out,
+                "wait": round(self._look(line, now)[1].wait(line.out + len(line.waiting)), 3),
+            }
+            for line in self._lines.values()
+            if line.waiting or line.out
+        ]
+
+    def news(self) -> None:
+        """The beats may have told of room."""
+        for line in list(self._lines.values()):
+            if line.waiting:
+                self._move(line)
+
+    def close(self) -> None:
+        """No further looks."""
+        for line in self._lines.values():
+            if line.timer is not None:
+                line.timer.cancel()
+
+    def _move(self, line: Line) -> None:
+        """Send what may be sent."""
+        while line.waiting and self._ready():
+            now = self._roster.clock()
+            candidates, ahead = self._look(line, now)
+            if ahead.shut > _SHUT:
+                break
+            chosen = self._choose(line, candidates, now)
+            if chosen is None and line.out >= admission.window(ahead):
+                break
+            pending = line.waiting.next()
+            if pending is None:
+                break
+            if chosen is None and not line.whole:
+                chosen = soonest(candidates, now)
+            self._send(line, pending, chosen, now)
+        if line.waiting and line.timer is None:
+            line.timer = asyncio.get_running_loop().call_later(_LOOK, self._again, line)
+
+    def _again(self, line: Line) -> None:
+        line.timer = None
+        if line.waiting:
+            self._move(line)
+
+    def _choose(self, line: Line, candidates: list[Candidate], now: float) -> Deployment | None:
+        """Who is asked first; None leaves it to the queue."""
+        if line.single:
+            return None
+        if line.whole and not line.prefers and all(one.standing.room_now(now) >= 1 for one in candidates):
+            return None
+        return choose(candidates, self._planner.preference(line.model), now)
+
+    def _send(self, line: Line, pending: Pending, deployment: Deployment | None, now: float) -> None:
+        line.out += 1
+        klass = pending.request.klass
+        if deployment is None or line.single:
+            self._publish(pending, requests_queue(pending.request.group, klass), "")
+            return
+        pending.handed = deployment.id
+        self._handed[pending] = now
+        self._roster.handed(deployment.id, 1)
+        self._publish(pending, handoff_queue(deployment.id, klass), deployment.id)
+
+    def _look(self, line: Line, now: float) -> tuple[list[Candidate], Outlook]:
+        candidates = self._planner.candidates(line.deployments, line.model)
+        standings = [one.standing for one in candidates]
+        return candidates, admission.outlook(standings, 1 + self.others(line.queue), now)
+
+    def _line(self, pending: Pending) -> Line:
+        request, course = pending.request, pending.course
+        queue = requests_queue(request.group, request.klass)
+        may = course.untried()
+        whole = len(may) == len(self._planner.catalog.groups[request.group])
+        key = (queue, request.model, *(() if whole else (d.id for d in may)))
+        line = self._lines.get(key)
+        if line is None:
+            line = self._lines[key] = Line(key, queue, request.model, may, whole, self._planner.prefers(may))
+        return line
+
+    def _forget(self, line: Line) -> None:
+        if line.timer is not None:
+            line.timer.cancel()
+        if self._lines.get(line.key) is line:
+            del self._lines[line.key]

@@ -1,0 +1,95 @@
+"""Who is next among many keys: deficit round robin, so that no key's backlog delays another's few requests.
+
+M. Shreedhar and G. Varghese, "Efficient Fair Queuing Using Deficit Round Robin", SIGCOMM 1995.
+"""
+
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+_QUANTUM = 1.0
+_MANY = 64  # keys: beyond, the estimate of who goes first is a bound
+
+
+class _Flow(Generic[T]):
+    """One key's items in order, with their cost."""
+
+    __slots__ = ("deficit", "items", "key", "visited")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.items: dict[T, float] = {}
+        self.deficit = 0.0
+        self.visited = False  # it has its quantum of this round
+
+
+class FairQueue(Generic[T]):
+    """Items of many keys. An item must be hashable, and be in here once."""
+
+    def __init__(self) -> None:
+        self._flows: dict[str, _Flow[T]] = {}
+        self._turns: deque[_Flow[T]] = deque()
+        self._first: dict[T, None] = {}
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size + len(self._first)
+
+    def put(self, key: str, item: T, cost: float = 1.0) -> None:
+        """At the end of its key's line."""
+        flow = self._flows.get(key)
+        if flow is None:
+            flow = self._flows[key] = _Flow(key)
+            self._turns.append(flow)
+        flow.items[item] = cost
+        self._size += 1
+
+    def put_first(self, item: T) -> None:
+        """Before everything else, behind others that were put first: it has waited for its turn before."""
+        self._first[item] = None
+
+    def next(self) -> T | None:
+        """The next item, which leaves the queue."""
+        if self._first:
+            item = next(iter(self._first))
+            del self._first[item]
+            return item
+        while self._turns:
+            flow = self._turns[0]
+            if not flow.visited:
+                flow.deficit += _QUANTUM
+                flow.visited = True
+            item, cost = next(iter(flow.items.items()))
+            if flow.deficit >= cost:
+                flow.deficit -= cost
+                self._take(flow, item)
+                return item
+            flow.visited = False
+            self._turns.rotate(-1)
+        return None
+
+    def remove(self, key: str, item: T) -> bool:
+        """It is wanted no more; False if it is not here."""
+        if item in self._first:
+            del self._first[item]
+            return True
+        flow = self._flows.get(key)
+        if flow is None or item not in flow.items:
+            return False
+        self._take(flow, item)
+        return True
+
+    def ahead(self, key: str) -> float:
+        """How many items leave before one that `key` would put now, as far as is known."""
+        flow = self._flows.get(key)
+        own = len(flow.items) if flow is not None else 0
+        if len(self._flows) > _MANY:
+            return len(self._first) + min(self._size, (own + 1) * len(self._flows))
+        return len(self._first) + sum(own if other is flow else min(len(other.items), own + 1) for other in self._turns)
+
+    def _take(self, flow: _Flow[T], item: T) -> None:
+        del flow.items[item]
+        self._size -= 1
+        if not flow.items:
+            del self._flows[flow.key]
+            self._turns.remove(flow)

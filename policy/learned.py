@@ -1,0 +1,119 @@
+"""The limit of a deployment for which none is configured: what its provider says, and what its refusals show.
+
+The provider's headers give a bucket. Refusals give a rate: it falls below what was accepted when one comes, and grows
+slowly while none does (AIMD), so that a limit that nobody tells is kept within a few per cent.
+"""
+
+from policy.bucket import Bucket
+from policy.meter import MINUTE
+from schemas.limits import Remaining
+
+_FALL, _GROWTH = 0.95, 0.01  # factor at a refusal; fraction per second without one
+_SPAN = 3.0  # seconds over which the accepted rate is smoothed
+_SMALLEST = 1 / MINUTE  # per second: less is waiting for a Retry-After
+_FIRST = 1.0  # per second: a first guess is not lower
+_WHILE = 30.0  # seconds
+_ROOM = 0.25  # seconds of the rate that may pass at once
+
+
+class Learned:
+    """One quantity, requests or tokens, as all processes use it. Nothing is limited until a sign of a limit comes."""
+
+    def __init__(self, now: float) -> None:
+        self._told: Bucket | None = None
+        self._found: Bucket | None = None
+        self._rate = 0.0  # accepted per second, smoothed
+        self._at = now
+        self._fell = now - MINUTE
+        self._most = 1.0  # that was ever said to be left: what may pass at once
+
+    def wait(self, amount: float, now: float, keep: float = 0.0) -> float:
+        """Seconds until `amount` may pass; `keep` is the fraction of a bucketful that must then be left."""
+        told, found = self._told, self._found
+        wait = told.wait(amount + keep * told.burst, now) if told is not None else 0.0
+        if found is None:
+            return wait
+        self._grow(found, now)
+        return max(wait, found.wait(amount + keep * found.burst, now))
+
+    def take(self, amount: float, now: float) -> None:
+        """`amount` passes."""
+        if self._told is not None:
+            self._told.take(amount, now)
+        if self._found is not None:
+            self._found.take(amount, now)
+        self._decay(now)
+        self._rate += amount / _SPAN
+
+    def told(self, said: Remaining, age: float, since: float, now: float) -> None:
+        """The provider's word of `age` seconds ago; `since` is what passed after the call that it answers had begun."""
+        if said.limit is None or said.limit <= 0:
+            return
+        self._most = max(self._most, said.left + 1)
+        if self._told is None:
+            if said.left - since > said.limit / 2:
+                return  # nothing that could become scarce soon
+            self._told = Bucket(0.0, 0.0, 0.0, now)
+        told = self._told
+        told.rate, told.burst, told.at = _rate(said, said.limit), min(said.limit, self._most), now
+        told.level = min(told.burst, said.left + told.rate * age) - since
+
+    def refused(self, amount: float, began: float, now: float) -> None:
+        """A call that began at `began` was refused; those that had begun before the last fall say nothing new.
+
+        The first refusal in a while may be somebody else's doing: its Retry-After is all that is kept to.
+        """
+        self._decay(now)
+        self._rate = max(0.0, self._rate - amount / _SPAN)
+        if began < self._fell:
+            return
+        before, self._fell = self._fell, now
+        if self._found is not None:
+            rate = min(self._found.rate, max(self._rate, self._found.rate / 2)) * _FALL
+        elif now - before < _WHILE:
+            rate = max(_FIRST, self._rate * _FALL)
+        else:
+            return
+        rate = max(rate, _SMALLEST)
+        self._found = Bucket(rate, max(amount, rate * _ROOM), 0.0, now)
+
+    def pace(self) -> float:
+        """Per second, as far as is known; 0: nothing limits it."""
+        rates = [bucket.rate for bucket in (self._told, self._found) if bucket is not None]
+        return min(rates, default=0.0)
+
+    def left(self, now: float) -> float | None:
+        """How much may pass at once; None: nobody knows of a limit."""
+        levels = []
+        for bucket in (self._told, self._found):
+            if bucket is not None:
+                bucket.advance(now)
+                levels.append(max(0.0, bucket.level))
+        return min(levels, default=None)
+
+    def start_over(self, now: float) -> None:
+        """We do not know what passed meanwhile."""
+        for bucket in (self._told, self._found):
+            if bucket is not None:
+                bucket.level, bucket.at = min(1.0, bucket.burst), now
+
+    def _grow(self, found: Bucket, now: float) -> None:
+        self._decay(now)
+        past = now - max(self._fell, found.at)
+        if past > 0:
+            found.advance(now)
+            if self._rate > found.rate / 2:  # what is not used proves nothing
+                found.rate *= 1 + _GROWTH * past
+                found.burst = max(found.burst, found.rate * _ROOM)
+
+    def _decay(self, now: float) -> None:
+        if now > self._at:
+            self._rate *= max(0.0, 1 - (now - self._at) / _SPAN)
+            self._at = now
+
+
+def _rate(said: Remaining, limit: float) -> float:
+    """Per second: a minute's limit, unless it takes longer to come back (a day's, an hour's)."""
+    if said.reset is None or said.reset <= MINUTE:
+        return limit / MINUTE
+    return min(limit / MINUTE, max(0.0, limit - said.left) / said.reset)

@@ -1,0 +1,68 @@
+"""How one deployment is doing, summed up over the processes that serve it, as the beats told it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from schemas.envelope import Serving
+
+
+@dataclass(slots=True)
+class Standing:
+    """What was true at `at`, and what was seen since: `begun` and `over` count calls, `handed` requests on their way.
+
+    Times in seconds of the clock that the beats are received by.
+    """
+
+    at: float
+    alive: bool = False
+    slots: int = 0
+    in_flight: int = 0
+    room: float = 0.0
+    pace: float = 0.0  # calls per second; 0: not known to be limited
+    latency: float = 0.0
+    slowest: float = 0.0
+    shut: float = 0.0  # seconds from `at`
+    used: float = 0.0
+    begun: int = 0
+    over: int = 0
+    handed: int = 0
+
+    def room_now(self, now: float) -> float:
+        """How many calls could begin at once, as far as one can tell."""
+        if not self.alive or now < self.at + self.shut:
+            return 0.0
+        gone = self.begun + self.handed
+        free = self.slots - self.in_flight + self.over - gone
+        if not self.pace:
+            return free
+        return min(free, self.room - gone + self.pace * (now - self.at - self.shut))
+
+    @property
+    def busy(self) -> int:
+        """Calls under way, and requests on the way to it."""
+        return self.in_flight + self.begun - self.over + self.handed
+
+    def shut_now(self, now: float) -> float:
+        """Seconds until anything may begin."""
+        return max(0.0, self.at + self.shut - now)
+
+
+NOWHERE = Standing(0.0)
+"""The standing of a deployment that nobody serves."""
+
+
+def summed(rows: Iterable[Serving], now: float) -> Standing:
+    """One deployment's rows, one per process."""
+    found = Standing(now, shut=float("inf"))
+    rows = list(rows)
+    for row in rows:
+        found.alive = True
+        found.slots += row.slots
+        found.in_flight += row.in_flight
+        found.room += row.room
+        found.pace += row.pace
+        found.latency += row.latency / len(rows)
+        found.slowest = max(found.slowest, row.slowest)
+        found.shut = min(found.shut, row.shut)
+        found.used = max(found.used, row.used)
+    return found if found.alive else Standing(now)
