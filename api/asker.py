@@ -72,7 +72,7 @@ class Asker:
         self._planner = world.planner
         self._now = world.now
         self._settings = settings
-        self.lines = Lines(world.planner, world.roster, self._publish, lambda: self._bus.trouble is None)
+        self.lines = Lines(world.planner, self._publish, lambda: self._bus.trouble is None, settings.queue_bytes)
         self._pending: dict[str, Pending] = {}
         self._unserved: dict[str, float] = {}
         self._leaving = Leaving(settings.disconnect_grace, self._stop)
@@ -108,7 +108,7 @@ class Asker:
     @property
     def waiting(self) -> int:
         """Requests without their whole answer."""
-        return len(self._pending)
+        return sum(not pending.answered for pending in self._pending.values())
 
     @property
     def address(self) -> str:
@@ -142,7 +142,11 @@ class Asker:
         served = any(self._roster.standing(d.id).alive for d in pending.course.eligible)
         if not served:
             return refusals.no_workers(pending.request) if self._settings.pool_wait <= 0 else None
-        if not self._settings.pacing or pending.request.klass is Class.BATCH:
+        if not self._settings.pacing:
+            return None
+        if self.lines.full(pending):
+            return refusals.queue_full()
+        if pending.request.klass is Class.BATCH:
             return None
         wait, slowest = self.lines.expected(pending)
         late = too_late(wait, pending.request.deadline - self._now(), slowest) if wait else 0.0

@@ -16,7 +16,6 @@ from policy import admission
 from policy.admission import Outlook
 from policy.fairness import FairQueue
 from policy.plan import Candidate, choose, soonest
-from policy.roster import Roster
 from schemas.config import Deployment
 
 _LOOK = 0.05  # seconds until the next look at a line that could not move
@@ -55,10 +54,11 @@ class Line:
 class Lines:
     """Every line of one API process. Needs a running event loop."""
 
-    def __init__(self, planner: Planner, roster: Roster, publish: Publish, ready: Callable[[], bool]) -> None:
+    def __init__(self, planner: Planner, publish: Publish, ready: Callable[[], bool], bound: int) -> None:
         self._planner = planner
-        self._roster = roster
+        self._roster = planner.roster
         self._publish = publish
+        self._bound = bound  # bytes of what may wait in one line
         self._ready = ready  # whether anything can be published now
         self._lines: dict[tuple[str, ...], Line] = {}
         self._handed: dict[Pending, float] = {}  # to when it was
@@ -71,14 +71,19 @@ class Lines:
         before = line.out + line.waiting.ahead(pending.request.caller.key_hash)
         return ahead.wait(before), ahead.slowest
 
+    def full(self, pending: Pending) -> bool:
+        """Whether so much waits already that it has no place here."""
+        return not self._line(pending).waiting.takes(pending.request.caller.key_hash, len(pending.body), self._bound)
+
     def join(self, pending: Pending, *, first: bool = False) -> None:
         """Send it now, or have it wait for its turn; `first`: it has waited before."""
-        line = pending.line = self._line(pending)
+        line, size = self._line(pending), len(pending.body)
+        pending.line = line
         pending.ahead = line.out + len(line.waiting)
         if first:
             line.waiting.put_first(pending)
         else:
-            line.waiting.put(pending.request.caller.key_hash, pending, 1.0 + len(pending.body) / _MANY_BYTES)
+            line.waiting.put(pending.request.caller.key_hash, pending, 1.0 + size / _MANY_BYTES, size)
         self._move(line)
 
     def left(self, pending: Pending) -> None:

@@ -32,11 +32,16 @@ def too_late(wait: float, possible_in: float) -> Failure:
     return Failure(Kind.TOO_LATE, said, retry_after=possible_in)
 
 
+def queue_full() -> Failure:
+    """As much waits as may."""
+    return Failure(Kind.QUEUE_FULL, "The queue for this model is full.")
+
+
 def not_taken(error: BusError) -> Failure:
     """What the bus says of a request that it did not take."""
     match error:
         case QueueFull():
-            return Failure(Kind.QUEUE_FULL, "The queue for this model is full.")
+            return queue_full()
         case BusDown():
             return Failure(Kind.BUS_DOWN, "The message queue was lost before it took the request.")
         case _:

@@ -8,7 +8,10 @@ from policy.standing import Standing
 
 _AHEAD = 0.05  # seconds' worth of requests to have in the queue: the way there and the way of the word that they began
 _LEAST_AHEAD = 2
+_SURE = 0.97  # of the pace: limits are kept with a margin
 _SLOW = 1.25  # times the slowest call lately: what an answer may take
+_COMPANY = 1.25  # times the time in which the backlog shrinks enough if nobody comes meanwhile, and
+_SOON = 0.5  # seconds: others do
 _PART = 0.5  # of the time that is left: an answer is not expected to take more
 
 
@@ -24,7 +27,7 @@ class Outlook(NamedTuple):
         """Seconds until a request begins that has so many before it."""
         if not self.pace:
             return self.shut
-        return self.shut + max(0.0, ahead + 1 - self.room) / self.pace
+        return self.shut + max(0.0, ahead + 1 - self.room) / (self.pace * _SURE)
 
 
 def outlook(standings: Sequence[Standing], askers: int, now: float) -> Outlook:
@@ -51,4 +54,4 @@ def too_late(wait: float, left: float, slowest: float) -> float:
     """
     service = min(slowest * _SLOW, left * _PART)
     late = wait + service - left
-    return max(late, 0.001) if late > 0 and wait > 0 and not math.isinf(late) else 0.0
+    return late * _COMPANY + _SOON if late > 0 and wait > 0 and not math.isinf(late) else 0.0

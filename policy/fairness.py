@@ -12,13 +12,14 @@ _MANY = 64  # keys: beyond, the estimate of who goes first is a bound
 
 
 class _Flow(Generic[T]):
-    """One key's items in order, with their cost."""
+    """One key's items in order, with their cost and size."""
 
-    __slots__ = ("deficit", "items", "key", "visited")
+    __slots__ = ("deficit", "items", "key", "size", "visited")
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.items: dict[T, float] = {}
+        self.items: dict[T, tuple[float, int]] = {}
+        self.size = 0
         self.deficit = 0.0
         self.visited = False  # it has its quantum of this round
 
@@ -30,19 +31,31 @@ class FairQueue(Generic[T]):
         self._flows: dict[str, _Flow[T]] = {}
         self._turns: deque[_Flow[T]] = deque()
         self._first: dict[T, None] = {}
+        self._count = 0
         self._size = 0
 
     def __len__(self) -> int:
-        return self._size + len(self._first)
+        return self._count + len(self._first)
 
-    def put(self, key: str, item: T, cost: float = 1.0) -> None:
+    def takes(self, key: str, size: int, bound: int) -> bool:
+        """Whether one of this size has a place where all may have `bound`: a key may have half of what is free.
+
+        So there is always a place for a key that has little here, however much another has.
+        """
+        flow = self._flows.get(key)
+        own = flow.size if flow is not None else 0
+        return own + size <= bound - self._size
+
+    def put(self, key: str, item: T, cost: float = 1.0, size: int = 0) -> None:
         """At the end of its key's line."""
         flow = self._flows.get(key)
         if flow is None:
             flow = self._flows[key] = _Flow(key)
             self._turns.append(flow)
-        flow.items[item] = cost
-        self._size += 1
+        flow.items[item] = (cost, size)
+        flow.size += size
+        self._count += 1
+        self._size += size
 
     def put_first(self, item: T) -> None:
         """Before everything else, behind others that were put first: it has waited for its turn before."""
@@ -59,7 +72,7 @@ class FairQueue(Generic[T]):
             if not flow.visited:
                 flow.deficit += _QUANTUM
                 flow.visited = True
-            item, cost = next(iter(flow.items.items()))
+            item, (cost, _) = next(iter(flow.items.items()))
             if flow.deficit >= cost:
                 flow.deficit -= cost
                 self._take(flow, item)
@@ -84,12 +97,14 @@ class FairQueue(Generic[T]):
         flow = self._flows.get(key)
         own = len(flow.items) if flow is not None else 0
         if len(self._flows) > _MANY:
-            return len(self._first) + min(self._size, (own + 1) * len(self._flows))
+            return len(self._first) + min(self._count, (own + 1) * len(self._flows))
         return len(self._first) + sum(own if other is flow else min(len(other.items), own + 1) for other in self._turns)
 
     def _take(self, flow: _Flow[T], item: T) -> None:
-        del flow.items[item]
-        self._size -= 1
+        _, size = flow.items.pop(item)
+        flow.size -= size
+        self._count -= 1
+        self._size -= size
         if not flow.items:
             del self._flows[flow.key]
             self._turns.remove(flow)

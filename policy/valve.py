@@ -24,7 +24,7 @@ _KEPT_SLOTS = 0.1  # of the slots: what batch requests leave
 _AHEAD = 0.25  # seconds' worth of requests to have in hand
 _SPREAD = 1.5  # calls under way are up to this much more than pace times latency
 _SMOOTHING = 0.1
-_FADING = 0.995  # of the slowest call, at each call that ends
+_FADING = 60.0  # seconds in which the slowest call counts half
 _CLOSED = 1.0  # seconds: who cannot start anything for this long lets others have the requests
 _CALM = frozenset({Kind.PROVIDER_OVERLOADED, Kind.PROVIDER_TIMEOUT})
 
@@ -61,7 +61,8 @@ class Valve(Generic[T]):
         self.limiter = limiter
         self.circuit = circuit
         self.latency = 0.0  # seconds of a call, smoothed
-        self.slowest = 0.0
+        self.slowest = 0.0  # a call that was lately, and none slower since; it fades
+        self._slow_at = now
         self._slots = slots
         self._lanes: tuple[deque[tuple[T, Cost]], ...] = (deque(), deque(), deque())
         self._turn = Lane.HANDED
@@ -136,7 +137,7 @@ class Valve(Generic[T]):
         self.circuit.ended(end.failure, now)
         if end.failure is None:
             self._window.succeeded()
-            self._learn_latency(end.seconds)
+            self._learn_latency(end.seconds, now)
         elif end.failure in _CALM:
             self._window.strained(self._running + 1)
 
@@ -195,6 +196,8 @@ class Valve(Generic[T]):
         most = min(self._slots.most, self._window.now(self._running, now))
         return most if tested is None else min(most, tested)
 
-    def _learn_latency(self, seconds: float) -> None:
+    def _learn_latency(self, seconds: float, now: float) -> None:
         self.latency = seconds if not self.latency else self.latency + _SMOOTHING * (seconds - self.latency)
-        self.slowest = max(seconds, self.slowest * _FADING)
+        faded = self.slowest * 0.5 ** ((now - self._slow_at) / _FADING)
+        if seconds >= faded:
+            self.slowest, self._slow_at = seconds, now

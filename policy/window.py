@@ -1,7 +1,7 @@
 """How many calls may be under way at a deployment that nobody has told us the measure of.
 
-It begins small, so that a fresh deployment is not hammered, and doubles in a second while calls wait for it: answers may
-take minutes, and are not waited for. An overloaded deployment shrinks it; from then on it grows slowly (AIMD).
+It begins small, so that a fresh deployment is not hammered, and doubles in a second while calls wait for it: answers
+may take minutes, and are not waited for. An overloaded deployment shrinks it; from then on it grows slowly (AIMD).
 """
 
 _FALL = 0.9
