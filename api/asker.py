@@ -46,7 +46,6 @@ _LOG = logging.getLogger("penstock.api")
 _OVERTIME = 10.0  # seconds that a worker has to end a silent stream before we do
 _SWEEP = 0.25
 _FRESH = 0.5  # seconds since it came: such a request was not held up here
-_PATIENCE = 2.0  # seconds without a usable bus until those whose request nobody has begun are told
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,9 +290,8 @@ class Asker:
         """The bus has not taken it; after a lost connection it may be in the queue all the same."""
         if n != pending.request.n or pending.attempt is not None:
             return
-        pending.answered = not isinstance(error, BusDown)
-        if isinstance(error, BusDown):
-            pending.fail(refusals.not_taken(error))
+        if isinstance(error, BusDown) and self._settings.pacing:
+            self._send_again(pending)
         else:
             self._failed(pending, refusals.not_taken(error), "")
 
@@ -301,9 +299,19 @@ class Asker:
         self._events.tell(Verdict(frame.attempt, go=False) if frame.ask else Cancel(request, frame.attempt))
 
     def _inbox_lost(self) -> None:
-        """The connection is gone, and with it every frame on its way: tell those who wait, at once."""
-        for pending in self._pending.values():
-            pending.fail(Failure(Kind.BUS_DOWN, "The message queue was lost while the request was under way."))
+        """The connection is gone, and with it every frame on its way: tell those whose call has begun, at once.
+
+        What nobody has begun is sent again when there is a connection; if it is in the queue still, its number is old.
+        """
+        for pending in list(self._pending.values()):
+            if pending.attempt is not None:
+                pending.fail(Failure(Kind.BUS_DOWN, "The message queue was lost while the request was under way."))
+            elif pending.out:
+                self._send_again(pending)
+
+    def _send_again(self, pending: Pending) -> None:
+        self._withdraw(pending)
+        self._rejoin(pending)
 
     def _heard(self, event: Event) -> None:
         self._roster.heard(event)
@@ -321,8 +329,7 @@ class Asker:
     def _hand_on(self) -> None:
         """What was sent to somebody who does not take it goes to somebody who could."""
         for pending in self.lines.overdue():
-            self._withdraw(pending)
-            self._rejoin(pending)
+            self._send_again(pending)
 
     def _withdraw(self, pending: Pending) -> None:
         """Whoever still finds it in the queue as it is now shall leave it alone."""
@@ -346,7 +353,7 @@ class Asker:
             for pending in list(self._pending.values()):
                 if pending.opened:
                     self._watch_silence(pending, tick)
-                elif pending.attempt is None and tick - self._usable > _PATIENCE:
+                elif pending.attempt is None and tick - self._usable > self._settings.bus_wait:
                     pending.fail(Failure(Kind.BUS_DOWN, "The message queue is not available."))
                 else:
                     self._watch_pool(pending, tick)

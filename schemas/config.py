@@ -144,6 +144,7 @@ class Settings(Value):
     stream_window: float = 0.02  # chunks that come closer together share a message
     slow_reader_bytes: int = 4 * 2**20  # unread by one client before its stream is ended
     pool_wait: float = 0.0  # how long a request waits for a pool that has no worker
+    bus_wait: float = 10.0  # how long a request that nobody has begun waits for a queue that is away
     disconnect_grace: float = 2.0  # between a client's disconnect and the upstream's cancellation
     drain: float = 30.0  # in-flight calls may take this long after SIGTERM
     beat_every: float = 1.0
