@@ -147,9 +147,9 @@ class Asker:
             return refusals.queue_full()
         if pending.request.klass is Class.BATCH:
             return None
-        wait, slowest = self.lines.expected(pending)
-        late = too_late(wait, pending.request.deadline - self._now(), slowest) if wait else 0.0
-        return refusals.too_late(wait, late) if late else None
+        ahead, before = self.lines.outlook(pending)
+        late = too_late(ahead, before, pending.request.deadline - self._now())
+        return refusals.too_late(ahead.wait(before), late) if late else None
 
     def _join(self, pending: Pending, *, first: bool = False) -> None:
         if self._settings.pacing:
@@ -232,7 +232,7 @@ class Asker:
             return
         failure = pending.failed(frame)
         if failure is not None:
-            self._failed(pending, failure, attempt.deployment if attempt is not None else "")
+            self._failed(pending, failure, attempt)
 
     def _started(self, frame: Started, correlation: str, pending: Pending | None) -> None:
         verdict = None if pending is None else pending.announced(frame)
@@ -250,10 +250,9 @@ class Asker:
         if frame.ask:
             self._events.tell(Verdict(frame.attempt, go=True))
 
-    def _failed(self, pending: Pending, failure: Failure, deployment: str) -> None:
+    def _failed(self, pending: Pending, failure: Failure, attempt: Started | None = None) -> None:
         """An attempt, or the way to one, has failed: once more, elsewhere, or that is the answer."""
-        if deployment:
-            self._roster.over(deployment)
+        deployment = "" if attempt is None else self._over(attempt, failure)
         if pending.done or pending.opened:
             pending.fail(failure)
             return
@@ -273,9 +272,16 @@ class Asker:
                 if refusal is None:
                     self._rejoin(pending)
                 else:
-                    self._failed(pending, refusal, "")
+                    self._failed(pending, refusal)
             case GiveUp():
                 pending.fail(failure)
+
+    def _over(self, attempt: Started, failure: Failure) -> str:
+        """An attempt has failed; its deployment."""
+        self._roster.over(attempt.deployment)
+        if failure.kind is Kind.PROVIDER_RATE_LIMIT:
+            self._planner.refused(attempt.deployment, attempt.model, failure.retry_after)
+        return attempt.deployment
 
     def _rejoin(self, pending: Pending) -> None:
         pending.timer = None
@@ -293,7 +299,7 @@ class Asker:
         if isinstance(error, BusDown) and self._settings.pacing:
             self._send_again(pending)
         else:
-            self._failed(pending, refusals.not_taken(error), "")
+            self._failed(pending, refusals.not_taken(error))
 
     def _say_no(self, frame: Started, request: str) -> None:
         self._events.tell(Verdict(frame.attempt, go=False) if frame.ask else Cancel(request, frame.attempt))
@@ -324,7 +330,7 @@ class Asker:
             pending = announced.pending
             if pending.attempt is announced.started:
                 said = "in the middle of its answer" if pending.opened else "before it answered"
-                self._failed(pending, Failure(Kind.WORKER_LOST, f"The worker was lost {said}."), "")
+                self._failed(pending, Failure(Kind.WORKER_LOST, f"The worker was lost {said}."))
 
     def _hand_on(self) -> None:
         """What was sent to somebody who does not take it goes to somebody who could."""
@@ -370,7 +376,7 @@ class Asker:
         if begun or any(self._roster.standing(d.id).alive for d in pending.course.eligible):
             self._unserved.pop(request.id, None)
         elif tick - self._unserved.setdefault(request.id, tick) >= self._settings.pool_wait:
-            self._failed(pending, refusals.no_workers(request), "")
+            self._failed(pending, refusals.no_workers(request))
 
 
 def _ends(frame: Frame) -> bool:

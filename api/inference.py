@@ -115,7 +115,7 @@ class Inference:
         key = desk.gatekeeper.admit(headers)
         data = await read_body(headers, receive, desk.settings.max_request_bytes)
         intake = take_in(self._endpoint, data, scope.get("path_params", {}).get("model"))
-        deadline = deadline_of(intake, headers, received, desk.settings.request_timeout)
+        deadline = deadline_of(intake, headers, desk.settings, received)
         return Asked(headers, key, data, intake, extras_of(headers), received, deadline)
 
     def _ask(self, asked: Asked, rid: str) -> Pending:

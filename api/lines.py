@@ -64,12 +64,11 @@ class Lines:
         self._handed: dict[Pending, float] = {}  # to when it was
         self.others: Callable[[str], int] = lambda _queue: 0  # other processes that have requests waiting for a queue
 
-    def expected(self, pending: Pending) -> tuple[float, float]:
-        """Seconds that it would wait if it joined now, and the slowest answer lately."""
+    def outlook(self, pending: Pending) -> tuple[Outlook, float]:
+        """What its deployments can do, and how many requests would be before it if it joined now."""
         line = self._line(pending)
-        ahead = self._look(line, self._roster.clock())[1]
         before = line.out + line.waiting.ahead(pending.request.caller.key_hash)
-        return ahead.wait(before), ahead.slowest
+        return self._look(line, self._roster.clock())[1], before
 
     def full(self, pending: Pending) -> bool:
         """Whether so much waits already that it has no place here."""

@@ -44,6 +44,7 @@ class Planner:
         self.roster = roster
         self._facts = facts
         self._prefers: dict[tuple[str, ...], bool] = {}
+        self._wild = {d.id for group, found in catalog.groups.items() if "*" in group for d in found}
         self._checks = routing.tag_filtering or routing.pre_call_checks
 
     def course(self, found: Resolution, caller: Caller, size: int, wishes: Wishes) -> Course:
@@ -72,6 +73,10 @@ class Planner:
         if found is None:
             found = self._prefers[ids] = len(ids) > 1 and prefers(deployments, self._routing.strategy)
         return found
+
+    def refused(self, deployment: str, model: str, seconds: float) -> None:
+        """A provider refused a call; of a wildcard's deployment that is about one model."""
+        self.roster.refused(deployment, model if deployment in self._wild else "", seconds)
 
     def decide(self, pending: Pending, failure: Failure, deployment: str, now: float) -> Decision:
         """What follows from a failure; takes note of it. `deployment` is empty when none was called."""
@@ -174,10 +179,8 @@ class Planner:
         return any(self._candidate(d, found.model).standing.room_now(now) >= 1 for d in found.deployments)
 
     def _candidate(self, deployment: Deployment, model: str) -> Candidate:
-        wild = "*" in deployment.group
-        return Candidate(
-            deployment, self.roster.standing(deployment.id, upstream_model(deployment, model) if wild else "")
-        )
+        concrete = upstream_model(deployment, model) if deployment.id in self._wild else ""
+        return Candidate(deployment, self.roster.standing(deployment.id, concrete))
 
 
 def _with(body: bytes, fields: Any) -> bytes:

@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 import msgspec
 
 from api.intake import Intake
+from schemas.config import Settings
 from schemas.envelope import Class
 from schemas.failures import Kind, Refused
 from schemas.usage import Caller
 
 _TIMEOUTS = {
     b"x-penstock-timeout": "x-penstock-timeout",
-    b"x-stainless-read-timeout": "",  # set by the SDKs themselves: an odd value there is not the user's mistake
     b"x-litellm-timeout": "x-litellm-timeout",
 }
 _EXTRAS = frozenset({b"x-penstock-class", b"x-litellm-num-retries", b"x-stainless-retry-count", b"idempotency-key"})
@@ -54,11 +54,16 @@ def _class(value: bytes) -> Class:
         raise Refused(Kind.INVALID_REQUEST, said, param="x-penstock-class") from None
 
 
-def deadline_of(intake: Intake, headers: Iterable[tuple[bytes, bytes]], received: float, default: float) -> float:
-    """Seconds since the epoch: the smallest of the timeouts present. Raises `Refused(INVALID_REQUEST)`."""
-    seconds = default
+def deadline_of(intake: Intake, headers: Iterable[tuple[bytes, bytes]], settings: Settings, received: float) -> float:
+    """Seconds since the epoch: the smallest of the timeouts present. Raises `Refused(INVALID_REQUEST)`.
+
+    An SDK ends its wait by itself, and then asks again: the call gets the grace in which that can be heard.
+    """
+    default = seconds = settings.request_timeout
     for name, value in headers:
-        if name in _TIMEOUTS:
+        if name == b"x-stainless-read-timeout":
+            seconds = min(seconds, _seconds(value.decode("latin-1"), "", default) + settings.disconnect_grace)
+        elif name in _TIMEOUTS:
             seconds = min(seconds, _seconds(value.decode("latin-1"), _TIMEOUTS[name], default))
         elif name == b"x-litellm-stream-timeout" and intake.stream:
             seconds = min(seconds, _seconds(value.decode("latin-1"), "x-litellm-stream-timeout", default))
@@ -102,6 +107,7 @@ def _own_metadata(controls: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _seconds(value: Any, name: str, default: float) -> float:
+    """`name` is empty for what an SDK sets by itself: an odd value there is not the user's mistake."""
     try:
         seconds = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):  # an integer can be too large for a float

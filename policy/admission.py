@@ -1,6 +1,5 @@
 """Whether a request can be answered in time, and how much may be under way to the workers ahead of their room."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -10,8 +9,7 @@ _AHEAD = 0.05  # seconds' worth of requests to have in the queue: the way there 
 _LEAST_AHEAD = 2
 _SURE = 0.97  # of the pace: limits are kept with a margin
 _SLOW = 1.25  # times the slowest call lately: what an answer may take
-_COMPANY = 1.25  # times the time in which the backlog shrinks enough if nobody comes meanwhile, and
-_SOON = 0.5  # seconds: others do
+_COMPANY = 0.25  # of the time in which the backlog shrinks enough: others come meanwhile
 _PART = 0.5  # of the time that is left: an answer is not expected to take more
 
 
@@ -47,11 +45,14 @@ def window(ahead: Outlook) -> float:
     return max(ahead.room, 0.0) + _LEAST_AHEAD + ahead.pace * _AHEAD
 
 
-def too_late(wait: float, left: float, slowest: float) -> float:
-    """Seconds after which a request that would wait so long, with so long left, could be taken; 0: now.
+def too_late(ahead: Outlook, before: float, left: float) -> float:
+    """Seconds after which a request could be taken that has `before` others before it and `left` seconds; 0: now.
 
     The answer itself takes time too: as long as the slowest lately and a quarter, at most half of what is left.
     """
-    service = min(slowest * _SLOW, left * _PART)
-    late = wait + service - left
-    return late * _COMPANY + _SOON if late > 0 and wait > 0 and not math.isinf(late) else 0.0
+    wait = ahead.wait(before)
+    late = wait + min(ahead.slowest * _SLOW, left * _PART) - left
+    if late <= 0 or wait <= 0:
+        return 0.0
+    backlog = min(late, wait - ahead.shut)
+    return late + backlog * _COMPANY if backlog > 0 else late

@@ -1,5 +1,7 @@
 """A token bucket that may go into debt."""
 
+_TINY = 1e-9  # of an amount: what rounding may lose
+
 
 class Bucket:
     """`rate` per second, at most `burst` at once; `now` is in seconds of any clock that only goes forwards."""
@@ -15,8 +17,9 @@ class Bucket:
     def wait(self, amount: float, now: float) -> float:
         """Seconds until `amount` may pass; what is larger than the bucket passes when it is full."""
         self.advance(now)
-        missing = min(amount, self.burst) - self.level
-        return missing / self.rate if missing > 1e-9 else 0.0
+        wanted = min(amount, self.burst)
+        missing = wanted - self.level
+        return missing / self.rate if missing > wanted * _TINY else 0.0
 
     def take(self, amount: float, now: float) -> None:
         """`amount` passes, whether it may or not; a negative one gives back what was taken too much."""

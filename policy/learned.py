@@ -13,6 +13,7 @@ _SPAN = 3.0  # seconds over which the accepted rate is smoothed
 _SMALLEST = 1 / MINUTE  # per second: less is waiting for a Retry-After
 _FIRST = 1.0  # per second: a first guess is not lower
 _WHILE = 30.0  # seconds
+_PROBING = 0.02  # of the rate that was good: however often it is refused, so often it is tried
 _ROOM = 0.25  # seconds of the rate that may pass at once
 
 
@@ -25,6 +26,7 @@ class Learned:
         self._rate = 0.0  # accepted per second, smoothed
         self._at = now
         self._fell = now - MINUTE
+        self._good = 0.0  # the rate at which calls went through last
         self._most = 1.0  # that was ever said to be left: what may pass at once
 
     def wait(self, amount: float, now: float, keep: float = 0.0) -> float:
@@ -74,8 +76,19 @@ class Learned:
             rate = max(_FIRST, self._rate * _FALL)
         else:
             return
-        rate = max(rate, _SMALLEST)
+        rate = max(rate, _SMALLEST, self._good * _PROBING)
+        self._good = max(self._good, rate)
         self._found = Bucket(rate, max(amount, rate * _ROOM), 0.0, now)
+
+    def accepted(self, began: float) -> None:
+        """A call that began at `began` went through: a while in which nothing did has taught no rate."""
+        found = self._found
+        if found is None or began < self._fell:
+            return
+        if found.rate < self._good / 2:
+            found.rate = self._good / 2
+            found.burst = max(found.burst, found.rate * _ROOM)
+        self._good = found.rate
 
     def pace(self) -> float:
         """Per second, as far as is known; 0: nothing limits it."""
@@ -116,4 +129,6 @@ def _rate(said: Remaining, limit: float) -> float:
     """Per second: a minute's limit, unless it takes longer to come back (a day's, an hour's)."""
     if said.reset is None or said.reset <= MINUTE:
         return limit / MINUTE
-    return min(limit / MINUTE, max(0.0, limit - said.left) / said.reset)
+    if said.left >= limit:
+        return limit / MINUTE  # it is whole, so nothing can be said of how fast it comes back
+    return min(limit / MINUTE, (limit - said.left) / said.reset)

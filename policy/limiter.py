@@ -115,6 +115,8 @@ class Limiter:
             amount = weigh(more)
             if amount:
                 meter.take(amount * self.copies, now)
+        if self._learned is not None:
+            self._learned[0].accepted(mark.at)
         part = _SMOOTHING if self.typical else 1.0
         self.typical += part * (sum(used) - self.typical)
         self.typical_output += part * (used.output - self.typical_output)

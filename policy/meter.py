@@ -30,9 +30,10 @@ class Meter:
     def wait(self, amount: float, now: float, keep: float = 0.0) -> float:
         """Seconds until `amount` may pass; 0: now. `keep` is the fraction of a bucketful that must then be left."""
         self._forget(now)
-        wait = self.bucket.wait(amount + keep * self.bucket.burst, now)
-        over = self._sum + amount - self.limit
-        return max(wait, self._until_gone(over, now)) if over > _TINY and self._passed else wait
+        kept = keep * self.bucket.burst
+        wait = self.bucket.wait(amount + kept, now)
+        over = self._sum + amount + kept - self.limit
+        return max(wait, self._until_gone(over, now)) if over > self.limit * _TINY and self._passed else wait
 
     def take(self, amount: float, now: float) -> None:
         """`amount` passes; a negative one gives back what was taken too much."""
@@ -87,6 +88,6 @@ class Meter:
         last = now
         for last, passed in self._passed:  # noqa: B007 (it is what the loop is for)
             over -= passed
-            if over <= _TINY:
+            if over <= self.limit * _TINY:
                 break
         return max(0.0, last + MINUTE + _MARGIN - now)

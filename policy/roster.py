@@ -1,7 +1,7 @@
 """Who is alive, what they serve and how it stands there, as their beats tell it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from policy.standing import NOWHERE, Standing, summed
 from schemas.envelope import Beat, Event, Serving
@@ -31,6 +31,7 @@ class Roster:
         self._rows: dict[Key, dict[str, Serving]] = {}  # to the process's row
         self._standings: dict[Key, Standing] = {}
         self._handed: dict[str, int] = {}  # by deployment
+        self._refused: dict[Key, float] = {}  # to when it may be called again, by what we were told ourselves
 
     def heard(self, event: Event) -> None:
         """Take note of a beat; other events are ignored.
@@ -78,7 +79,18 @@ class Roster:
                 return NOWHERE
             found = self._standings[key] = summed(rows.values(), self.clock())
             found.handed = self._handed.get(deployment, 0)
-        return found
+        return self._shut(found, (deployment, model)) if self._refused else found
+
+    def refused(self, deployment: str, model: str, seconds: float) -> None:
+        """A provider refused a call there for so long: known here before all its workers say so."""
+        self._refused[deployment, model] = self.clock() + seconds
+
+    def _shut(self, standing: Standing, key: Key) -> Standing:
+        until, now = self._refused.get(key, 0.0), self.clock()
+        if until > now:
+            return replace(standing, at=now, room=0.0, shut=max(standing.shut_now(now), until - now))
+        self._refused.pop(key, None)
+        return standing
 
     def handed(self, deployment: str, change: int) -> None:
         """One more request, or one less, is on its way to a deployment."""

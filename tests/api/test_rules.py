@@ -10,9 +10,11 @@ from api import errors
 from api.authenticate import Gatekeeper, presented_key
 from api.intake import Intake
 from api.terms import caller_of, deadline_of, metadata_of
+from schemas.config import Settings
 from schemas.failures import TABLE, Failure, Kind, Refused
 from schemas.usage import Caller
 
+SETTINGS = Settings(request_timeout=100, disconnect_grace=2)
 Headers = list[tuple[bytes, bytes]]
 
 
@@ -59,7 +61,7 @@ def test_only_the_master_key_opens() -> None:
         ({"request_timeout": "7"}, [(b"x-penstock-timeout", b"6")], False, 6),
         ({"stream_timeout": 3}, [], False, 100),
         ({"stream_timeout": 3}, [], True, 3),
-        ({}, [(b"x-stainless-read-timeout", b"9.5")], False, 9.5),
+        ({}, [(b"x-stainless-read-timeout", b"9.5")], False, 11.5),
         ({}, [(b"x-stainless-read-timeout", b"never")], False, 100),
         ({}, [(b"x-litellm-stream-timeout", b"2")], True, 2),
     ],
@@ -67,16 +69,16 @@ def test_only_the_master_key_opens() -> None:
 def test_the_smallest_timeout_is_the_deadline(
     controls: dict[str, object], headers: Headers, stream: bool, seconds: float
 ) -> None:
-    assert deadline_of(intake(stream=stream, **controls), headers, 1000, 100) == 1000 + seconds
+    assert deadline_of(intake(stream=stream, **controls), headers, SETTINGS, 1000) == 1000 + seconds
 
 
 @pytest.mark.parametrize("value", [0, -1, "soon", None, [], math.inf, math.nan, pytest.param(10**400, id="huge")])
 def test_a_timeout_that_is_none_is_refused(value: object) -> None:
     if value is None:
-        assert deadline_of(intake(timeout=value), [], 0, 100) == 100
+        assert deadline_of(intake(timeout=value), [], SETTINGS, 0) == 100
         return
     with pytest.raises(Refused) as caught:
-        deadline_of(intake(timeout=value), [], 0, 100)
+        deadline_of(intake(timeout=value), [], SETTINGS, 0)
     assert caught.value.failure.param == "timeout"
 
 
