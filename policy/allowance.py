@@ -16,7 +16,7 @@ class Allowance:
 
     def wait(self, cost: Sequence[int], now: float) -> float:
         """Seconds until a call of this cost may begin."""
-        enough = self._requests >= 1 and self._tokens >= sum(cost)
+        enough = self._requests >= 1 and self._tokens >= max(1, sum(cost))
         return 0.0 if enough else max(0.0, self._until - now)
 
     def take(self, cost: Sequence[int]) -> None:

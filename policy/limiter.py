@@ -60,6 +60,7 @@ class Limiter:
             )
             if limit is not None
         ]
+        self._estimates = bool(self._tokens) or limits.tpd is not None
         self.day = Allowance() if limits.rpd is not None or limits.tpd is not None else None
         self._learned = None if self._requests or self._tokens else (Learned(now), Learned(now))
         self._passed = [0.0, 0.0, 0.0]  # requests, prompt tokens, completion tokens
@@ -74,7 +75,7 @@ class Limiter:
     @property
     def counts_tokens(self) -> bool:
         """Whether a call's tokens must be estimated before it begins."""
-        return bool(self._tokens)
+        return self._estimates
 
     def wait(self, cost: Cost, now: float, keep: float = 0.0) -> float:
         """Seconds until a call may begin; `keep` is the fraction of what may pass at once that must then be left."""

@@ -61,7 +61,7 @@ class Valve(Generic[T]):
         self.limiter = limiter
         self.circuit = circuit
         self.latency = 0.0  # seconds of a call, smoothed
-        self.slowest = 0.0  # a call that was lately, and none slower since; it fades
+        self._slowest = 0.0  # a call that was at `_slow_at`, and none slower since
         self._slow_at = now
         self._slots = slots
         self._lanes: tuple[deque[tuple[T, Cost]], ...] = (deque(), deque(), deque())
@@ -87,9 +87,9 @@ class Valve(Generic[T]):
     def drop(self, item: T) -> bool:
         """It need not start any more; False if it is not here."""
         for lane in self._lanes:
-            for entry in lane:
-                if entry[0] is item:
-                    lane.remove(entry)
+            for place, (held, _) in enumerate(lane):
+                if held is item:
+                    del lane[place]
                     return True
         return False
 
@@ -145,14 +145,17 @@ class Valve(Generic[T]):
         """Seconds until anything at all can start, as far as that is known; 0 while something can."""
         return max(self.circuit.cooling(now), self.limiter.wait(self._typical, now))
 
+    def slowest(self, now: float) -> float:
+        """Seconds of the slowest call lately; one that is a minute old counts half."""
+        return float(self._slowest * 0.5 ** ((now - self._slow_at) / _FADING))
+
     def room(self, now: float) -> int:
         """How many interactive requests could start at once, beside those in hand."""
-        free = self._most(now) - self._running - len(self._lanes[0]) - len(self._lanes[1])
-        free = min(free, self._slots.most - self._slots.running)
+        held = len(self._lanes[Lane.HANDED]) + len(self._lanes[Lane.SHARED])
+        free = min(self._most(now) - self._running, self._slots.most - self._slots.running) - held
         if free <= 0:
             return 0
         left = self.limiter.room(self._typical, now)
-        held = len(self._lanes[0]) + len(self._lanes[1])
         return free if math.isinf(left) else max(0, min(free, int(left + 1e-6) - held))
 
     def pace(self) -> float:
@@ -198,6 +201,5 @@ class Valve(Generic[T]):
 
     def _learn_latency(self, seconds: float, now: float) -> None:
         self.latency = seconds if not self.latency else self.latency + _SMOOTHING * (seconds - self.latency)
-        faded = self.slowest * 0.5 ** ((now - self._slow_at) / _FADING)
-        if seconds >= faded:
-            self.slowest, self._slow_at = seconds, now
+        if seconds >= self.slowest(now):
+            self._slowest, self._slow_at = seconds, now

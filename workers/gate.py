@@ -151,7 +151,7 @@ class Gate:
         now = self._clock()
         rows = [self._row("", self._valves[""], now)]
         if self._wild:
-            rows[0] = self._overall(rows[0])
+            rows[0] = self._overall(rows[0], now)
             rows += [self._row(model, valve, now) for model, valve in self._valves.items() if model and valve.pace()]
         return rows
 
@@ -164,7 +164,7 @@ class Gate:
             room=valve.room(now),
             pace=round(valve.pace(), 3),
             latency=round(valve.latency, 3),
-            slowest=round(valve.slowest, 3),
+            slowest=round(valve.slowest(now), 3),
             cooling=round(valve.circuit.cooling(now), 3),
             refused=round(max(0.0, valve.limiter.shut_until - now), 3),
             shut=round(valve.shut(now), 3),
@@ -172,10 +172,10 @@ class Gate:
             model=model,
         )
 
-    def _overall(self, row: Serving) -> Serving:
+    def _overall(self, row: Serving, now: float) -> Serving:
         """A wildcard's own row: its models' calls, not only those of the unnamed one."""
         latencies = [valve.latency for valve in self._valves.values() if valve.latency]
-        slowest = max((valve.slowest for valve in self._valves.values()), default=0.0)
+        slowest = max((valve.slowest(now) for valve in self._valves.values()), default=0.0)
         latency = sum(latencies) / len(latencies) if latencies else 0.0
         return Serving(
             queue=row.queue,

@@ -172,7 +172,7 @@ def test_a_refusal_shuts_it_and_is_not_the_deployments_fault() -> None:
     one.ended(mark, End(Kind.PROVIDER_RATE_LIMIT, 0.01, None, 7.0), LATER)
     filled(one, "s")
     assert (one.start(LATER), one.wait(LATER), one.shut(LATER)) == (None, 7.0, 7.0)
-    assert (one.circuit.cooling(LATER), one.latency, one.slowest) == (0, 0, 0)
+    assert (one.circuit.cooling(LATER), one.latency, one.slowest(LATER)) == (0, 0, 0)
 
 
 def test_after_a_cooldown_one_call_goes_first() -> None:
@@ -195,17 +195,17 @@ def test_latency_is_smoothed_and_the_slowest_fades() -> None:
         one.ended(mark, End(failure, seconds), now)
 
     call(10.0, LATER)
-    assert (one.latency, one.slowest) == (10, 10)
+    assert (one.latency, one.slowest(LATER)) == (10, 10)
     call(99.0, LATER, Kind.PROVIDER_TIMEOUT)
     call(4.0, LATER + 60)
     assert one.latency == pytest.approx(9.4), "failures say nothing of it"
-    assert one.slowest == 10
+    assert one.slowest(LATER + 60) == pytest.approx(5), "a minute later it counts half"
     call(4.0, LATER + 90)
-    assert one.slowest == 4, "a quarter of ten was 3.5 by then"
+    assert one.slowest(LATER + 90) == 4, "of the ten were 3.5 left by then"
     for n in range(100):
         call(1.0, LATER + 91 + 2 * n)
     assert one.latency == pytest.approx(1.0, rel=0.01)
-    assert one.slowest == pytest.approx(1.0)
+    assert one.slowest(LATER + 91 + 198) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

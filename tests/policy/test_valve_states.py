@@ -67,6 +67,7 @@ class Valves(RuleBasedStateMachine):
         if item.lane is Lane.BATCH:
             assert all(one.lane is Lane.BATCH for one in held)
             assert self.slots.running < self.slots.most or self.slots.most == 1
+        assert self.slots.running <= self.slots.most
         held.remove(item)
         self.count[at] += 1
         return at, mark
@@ -105,7 +106,6 @@ class Valves(RuleBasedStateMachine):
         assert [valve.running for valve in self.valves] == self.count
         assert self.slots.running == sum(self.count)
         assert [valve.held for valve in self.valves] == [len(held) for held in self.held]
-        assert self.slots.running <= 8
 
     @invariant()
     def what_is_told_is_sane(self) -> None:
@@ -114,7 +114,7 @@ class Valves(RuleBasedStateMachine):
             assert 0 <= room <= max(0, self.slots.most - self.slots.running)
             assert 0 <= appetite <= max(1, self.slots.most)
             assert 0 <= pace < math.inf
-            assert valve.slowest >= 0
+            assert 0 <= valve.slowest(self.now + 60) <= valve.slowest(self.now)
             if valve.shut(self.now) > 1.0 or self.slots.most == 0:
                 assert appetite == 0
             if valve.circuit.cooling(self.now):
