@@ -105,7 +105,9 @@ class Loop(asyncio.AbstractEventLoop):
         self._time.soon(self, alarm)
         return alarm
 
-    def call_at(self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None) -> Alarm:
+    def call_at(
+        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+    ) -> Alarm:
         alarm = Alarm(when, callback, args, self)
         self._time.at(when, self, alarm)
         return alarm
@@ -139,7 +141,7 @@ class Loop(asyncio.AbstractEventLoop):
         finally:
             asyncio._set_running_loop(None)
 
-    def stop_running(self) -> None:
+    def stop(self) -> None:
         """As by SIGSTOP: nothing happens until `go_on`."""
         self.runs = False
 

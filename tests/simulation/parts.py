@@ -1,9 +1,10 @@
-"""The processes: each has an event loop, a connection and the product's own objects in it."""
+"""The processes: each has an event loop, a connection, and the product's own objects in it."""
 
 import asyncio
-from collections.abc import Coroutine, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from msgspec import structs
 from api import errors
 from api.announced import AnnouncedAttempts
 from api.asker import Asker, Connections
-from api.course import wishes
+from api.course import Wishes
 from api.pending import Pending
 from api.planner import Planner
 from broker.events import Events, Pulse
@@ -22,21 +23,24 @@ from schemas.catalog import Catalog
 from schemas.config import Config, Deployment
 from schemas.envelope import Beat, Class, Endpoint, Request
 from schemas.failures import Failure, Kind, Refused
-from schemas.usage import Caller, Usage
-from tests.simulation.clock import Loop, Time
+from schemas.usage import Caller
 from tests.simulation.bus import Broker
+from tests.simulation.clock import EPOCH, Loop, Time
 from tests.simulation.provider import Dialect, Provider
 from workers.execute import Bench
 from workers.pool import Pools
+from workers.providers.port import Call, Script
 from workers.transport import Response, Transport
 
-_NOWHERE = Path("/nonexistent")
-_CALLERS: dict[str, Caller] = {}
+DEADLINE = 30.0  # seconds
+GROUP = "g"
+_BODY = b'{"messages":[]}'
+_SPOOL = Path("/nonexistent")  # nothing is ever written: the simulated broker takes every usage event
 
 
 @dataclass(slots=True)
 class Asked:
-    """A request as its client sees it. Times in seconds; `status` 0: not answered yet."""
+    """A request as its client sees it, and when its call began. Times in seconds; `status` 0: not answered yet."""
 
     at: float
     key: str
@@ -44,9 +48,13 @@ class Asked:
     status: int = 0
     kind: str = ""
     retry_after: float = 0.0
-    began: float = 0.0  # the last call for it
+    began: float = 0.0
     ended: float = 0.0
-    deployment: str = ""
+
+    @property
+    def waited(self) -> float:
+        """Seconds until its (last) call began."""
+        return self.began - self.at
 
 
 class Api:
@@ -55,62 +63,59 @@ class Api:
     def __init__(self, name: str, config: Config, time: Time, broker: Broker) -> None:
         self.name = name
         self.loop = Loop(time)
+        self.wire = broker.wire(self.loop)
         self.asked: list[Asked] = []
         self._time = time
         self._config = config
-        self.wire = broker.wire(self.loop)
 
     def start(self, prices: Mapping[str, Decimal]) -> None:
-        """Open it."""
-        self.loop.call_soon(lambda: self.loop.create_task(self._open(prices)))
+        """Open it. `prices` are US dollars per token, by deployment."""
+        self.loop.create_task(self._open(prices))
 
-    def ask(self, key: str = "", group: str = "g", deadline: float = 30.0, klass: Class = Class.INTERACTIVE) -> Asked:
+    def ask(self, key: str = "", klass: Class = Class.INTERACTIVE, deadline: float = DEADLINE) -> Asked:
         """One request, now."""
         asked = Asked(self._time.now, key, klass)
         self.asked.append(asked)
-        self.loop.call_soon(self._ask, asked, group, deadline)
+        self.loop.call_soon(self._ask, asked, deadline)
         return asked
 
     async def _open(self, prices: Mapping[str, Decimal]) -> None:
-        config, wire = self._config, self.wire
+        config, wire, roster = self._config, self.wire, Roster(self.loop.time)
         events = Events(wire)
         await events.open()
-        self.roster = Roster(self.loop.time)
-        self._planner = Planner(Catalog(config), config.routing, self.roster, _Prices(prices))
-        attempts = AnnouncedAttempts(Outbox(wire, _NOWHERE), _free, self._time.wall)
-        world = Connections(wire, events, self.roster, attempts, self._planner, self._time.wall)
-        self.asker = asker = Asker(world, config.settings)
-        asker.lines.others = lambda queue: self.roster.askers(queue, but=self.name)
+        self._planner = Planner(Catalog(config), config.routing, roster, _Facts(prices))
+        attempts = AnnouncedAttempts(Outbox(wire, _SPOOL), _free, self._time.wall)
+        world = Connections(wire, events, roster, attempts, self._planner, self._time.wall)
+        self._asker = asker = Asker(world, config.settings)
+        asker.lines.others = lambda queue: roster.askers(queue, but=self.name)
         await asker.open()
         still = Beat(process=self.name, role="api", every=config.settings.beat_every)
         self._pulse = Pulse(events, lambda: structs.replace(still, waiting=asker.lines.waiting()), still)
         self._pulse.start()
 
-    def _ask(self, asked: Asked, group: str, deadline: float) -> None:
-        now = self._time.wall()
-        found = self._planner.catalog.resolve(group)
+    def _ask(self, asked: Asked, deadline: float) -> None:
+        """As `api.inference` asks."""
+        found = self._planner.catalog.resolve(GROUP)
         assert found is not None
-        caller = _CALLERS.get(asked.key)
-        if caller is None:
-            caller = _CALLERS[asked.key] = Caller(key_hash=asked.key)
+        now, caller = self._time.wall(), _caller(asked.key)
         try:
             request = Request(
-                id=f"{self.name}-{len(self.asked)}-{id(asked)}",
+                id=f"{self.name}-{id(asked)}",
                 endpoint=Endpoint.CHAT,
                 group=found.group,
                 model=found.model,
                 received=now,
                 deadline=now + deadline,
-                reply_to=self.asker.address,
+                reply_to=self._asker.address,
                 klass=asked.klass,
                 caller=caller,
             )
-            course = self._planner.course(found, caller, 2, wishes({}))
-            pending = self.asker.ask(request, b"{}", course)
+            course = self._planner.course(found, caller, len(_BODY), Wishes())
+            pending = self._asker.ask(request, _BODY, course)
         except Refused as refused:
             self._failed(asked, refused.failure)
-            return
-        self.loop.create_task(self._wait(asked, pending))
+        else:
+            self.loop.create_task(self._wait(asked, pending))
 
     async def _wait(self, asked: Asked, pending: Pending) -> None:
         """As `api.inference` waits for an answer."""
@@ -122,10 +127,9 @@ class Api:
             self._failed(asked, refused.failure)
         finally:
             alarm.cancel()
-            self.asker.dismiss(pending)
+            self._asker.dismiss(pending)
         if pending.attempt is not None:
-            asked.deployment = pending.attempt.deployment
-            asked.began = pending.attempt.at / 1e6 - (self._time.wall() - self._time.now)
+            asked.began = pending.attempt.at / 1e6 - EPOCH
 
     def _failed(self, asked: Asked, failure: Failure) -> None:
         asked.status, asked.kind, asked.ended = errors.status_of(failure), failure.kind, self._time.now
@@ -138,13 +142,13 @@ class Worker:
     def __init__(self, name: str, config: Config, time: Time, broker: Broker) -> None:
         self.name = name
         self.loop = Loop(time)
+        self.wire = broker.wire(self.loop)
         self._time = time
         self._config = config
-        self.wire = broker.wire(self.loop)
 
     def start(self, providers: Mapping[str, Provider]) -> None:
         """Open it."""
-        self.loop.call_soon(lambda: self.loop.create_task(self._open(providers)))
+        self.loop.create_task(self._open(providers))
 
     async def _open(self, providers: Mapping[str, Provider]) -> None:
         events = Events(self.wire)
@@ -152,11 +156,11 @@ class Worker:
         bench = Bench(
             worker=self.name,
             bus=self.wire,
-            outbox=Outbox(self.wire, _NOWHERE),
-            transport=_Transport(providers),
+            outbox=Outbox(self.wire, _SPOOL),
+            transport=_Road(providers),
             settings=self._config.settings,
             price=_free,
-            unseal=_unseal,
+            unseal=lambda _: {},
             now=self._time.wall,
             heard_for=events.heard_for,
         )
@@ -164,12 +168,14 @@ class Worker:
         await self.pools.start()
 
 
-class _Transport(Transport):
+class _Road(Transport):
+    """To the simulated providers."""
+
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self._providers = providers
 
-    async def open(self, call: Any) -> Response:
-        """An answer, after its time."""
+    async def open(self, call: Call | Script) -> Response:
+        assert isinstance(call, Call)
         provider = self._providers[call.url]
         status, headers, seconds = provider.call()
         provider.under_way += 1
@@ -189,13 +195,15 @@ class _Answer(Response):
         return b"{}"
 
     def close(self) -> None:
-        """Nothing is held."""
+        pass
 
     async def _next(self) -> bytes:
         return b""
 
 
-class _Prices:
+class _Facts:
+    """`api.planner.Facts`."""
+
     def __init__(self, prices: Mapping[str, Decimal]) -> None:
         self._prices = prices
 
@@ -206,12 +214,13 @@ class _Prices:
         return self._prices.get(deployment.id)
 
 
-def _free(*_: object) -> Decimal:
+@lru_cache(1024)
+def _caller(key: str) -> Caller:
+    return Caller(key_hash=key)
+
+
+def _free(*_: Any) -> Decimal:
     return Decimal(0)
-
-
-def _unseal(_sealed: str) -> dict[str, Any]:
-    return {}
 
 
 def _expire(pending: Pending) -> None:
