@@ -57,6 +57,8 @@ def counts(failure: Failure) -> bool:
 
 def decide(case: Situation) -> Decision:
     """The decision. A wait never reaches beyond the deadline, and nobody waits for what another could do now."""
+    if case.now >= case.deadline:
+        return GiveUp()
     if case.failure.kind is Kind.PROVIDER_RATE_LIMIT:
         return _limited(case)
     row = case.failure.row
@@ -89,4 +91,4 @@ def _limited(case: Situation) -> Decision:
 
 def _leave(case: Situation) -> Decision:
     curable = case.failure.row.elsewhere or case.failure.kind in _OTHER_MODEL
-    return Fallback() if case.fallback and curable and case.now < case.deadline else GiveUp()
+    return Fallback() if case.fallback and curable else GiveUp()

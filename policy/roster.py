@@ -83,7 +83,8 @@ class Roster:
 
     def refused(self, deployment: str, model: str, seconds: float) -> None:
         """A provider refused a call there for so long: known here before all its workers say so."""
-        self._refused[deployment, model] = self.clock() + seconds
+        key = (deployment, model)
+        self._refused[key] = max(self._refused.get(key, 0.0), self.clock() + seconds)
 
     def _shut(self, standing: Standing, key: Key) -> Standing:
         until, now = self._refused.get(key, 0.0), self.clock()

@@ -54,15 +54,17 @@ NOWHERE = Standing(0.0)
 def summed(rows: Iterable[Serving], now: float) -> Standing:
     """One deployment's rows, one per process."""
     found = Standing(now, shut=float("inf"))
-    rows = list(rows)
+    measured = 0
     for row in rows:
         found.alive = True
         found.slots += row.slots
         found.in_flight += row.in_flight
         found.room += row.room
         found.pace += row.pace
-        found.latency += row.latency / len(rows)
+        found.latency += row.latency
+        measured += row.latency > 0
         found.slowest = max(found.slowest, row.slowest)
         found.shut = min(found.shut, row.shut)
         found.used = max(found.used, row.used)
+    found.latency /= max(1, measured)
     return found if found.alive else Standing(now)

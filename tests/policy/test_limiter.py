@@ -1,7 +1,6 @@
 """All limits of one deployment in one process: what counts against which, and what the provider's word changes."""
 
 import math
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -53,7 +52,8 @@ def test_what_may_pass_at_once(limits: Limits, cost: Cost, expected: int) -> Non
         (Limits(tpm=1), False, True),
         (Limits(itpm=1), False, True),
         (Limits(rpm=1, otpm=1), True, True),
-        (Limits(rpd=1, tpd=1), False, False),
+        (Limits(rpd=1), False, False),
+        (Limits(tpd=1), False, True),
         (Limits(), False, False),
     ],
     ids=str,
@@ -150,6 +150,10 @@ def test_a_word_is_brought_up_to_date() -> None:
     assert limiter.room(FREE, LATER) == pytest.approx(50 - 20)
     limiter.told(Told(requests=Remaining(6000, 5, None)), mark, LATER + 0.25)
     assert limiter.room(FREE, LATER + 0.25) == pytest.approx(5 - 20 + 100 * 0.2)
+    tokens, cost = Limiter(Limits(otpm=60_000), 0.0), Cost(900, 10)
+    marks = [tokens.take(cost, LATER) for _ in range(5)]
+    tokens.told(said("output", 500), marks[0], LATER)
+    assert tokens.room(cost, LATER) == pytest.approx((500 - 40) / 10)
 
 
 @pytest.mark.parametrize("limits", [Limits(rpm=6000), Limits(tpm=1e6), Limits()], ids=str)
@@ -174,8 +178,7 @@ def test_what_another_process_was_told_counts_here(heard: list[float], waits: fl
 
 
 def test_who_says_nothing_is_waited_for_half_a_second() -> None:
-    limiter = Limiter(Limits(), 0.0)
-    limiter.refused(limiter.take(FREE, 10.0), 0.0, 10.0)
+    (limiter := Limiter(Limits(), 0.0)).refused(limiter.take(FREE, 10.0), 0.0, 10.0)
     assert limiter.wait(FREE, 10.0) == pytest.approx(0.5)
 
 
@@ -223,10 +226,9 @@ def test_the_pace_is_that_of_the_tightest_limit(limits: Limits, copies: int, typ
     assert limiter.pace() == pytest.approx(pace)
 
 
-@pytest.mark.parametrize("limits", [Limits(rpm=60, rpd=1), Limits(tpd=1)], ids=str)
-def test_a_day_limits_nothing_before_it_was_counted(limits: Limits) -> None:
-    limiter = Limiter(limits, 0.0)
-    assert begun(limiter, Cost(5, 5), LATER, most=5) == 5
+def test_a_day_limits_nothing_before_it_was_counted() -> None:
+    for limits in (Limits(rpm=60, rpd=1), Limits(tpd=1)):
+        assert begun(Limiter(limits, 0.0), Cost(5, 5), LATER, most=5) == 5
 
 
 @pytest.mark.parametrize(
@@ -289,9 +291,8 @@ def test_no_call_is_too_large_to_begin(limits: Limits, cost: Cost, copies: int) 
 
 
 def test_silence_changes_nothing() -> None:
-    for limits in (Limits(rpm=600, tpm=6000), Limits()):
-        limiter = Limiter(limits, 0.0)
+    for limiter in (Limiter(Limits(rpm=600, tpm=6000), 0.0), Limiter(Limits(), 0.0)):
         mark = limiter.take(Cost(1, 1), LATER)
-        before: Any = limiter.wait(Cost(1, 1), LATER), limiter.room(Cost(1, 1), LATER)
+        before = limiter.wait(Cost(1, 1), LATER), limiter.room(Cost(1, 1), LATER)
         limiter.told(NOTHING, mark, LATER)
         assert (limiter.wait(Cost(1, 1), LATER), limiter.room(Cost(1, 1), LATER)) == before

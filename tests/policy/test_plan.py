@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from decimal import Decimal
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -119,6 +120,12 @@ def test_the_random_number_decides(number: float, chosen: str) -> None:
     one = choose(found, Preference(random=lambda: number), NOW)
     assert one is not None
     assert one.id == chosen
+
+
+def test_a_weight_of_zero_is_never_chosen() -> None:
+    found = [Candidate(deployment(name, weight=weight), standing()) for name, weight in (("a", 0), ("b", 1), ("c", 0))]
+    chosen = [choose(found, Preference(random=partial(float, number)), NOW) for number in (0.0, 0.5, 1 - 1e-16)]
+    assert {one.id for one in chosen if one is not None} == {"b"}
 
 
 PRICES = {"cheap": Decimal("0.001"), "dear": Decimal("0.1"), "free": Decimal(0), "cheap too": Decimal("0.001")}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from msgspec import structs
@@ -34,7 +35,7 @@ from workers.transport import Response, Transport
 
 DEADLINE = 30.0  # seconds
 GROUP = "g"
-_BODY = b'{"messages":[]}'
+_SIGMA = 0.5  # of the logarithm of the work that a request is
 _SPOOL = Path("/nonexistent")  # nothing is ever written: the simulated broker takes every usage event
 
 
@@ -60,11 +61,12 @@ class Asked:
 class Api:
     """An API process, from the door's inner side on."""
 
-    def __init__(self, name: str, config: Config, time: Time, broker: Broker) -> None:
+    def __init__(self, name: str, config: Config, time: Time, broker: Broker, seed: int) -> None:
         self.name = name
         self.loop = Loop(time)
         self.wire = broker.wire(self.loop)
         self.asked: list[Asked] = []
+        self._work = {klass: Random(f"{seed} {name} {klass}") for klass in Class}
         self._time = time
         self._config = config
 
@@ -73,10 +75,11 @@ class Api:
         self.loop.create_task(self._open(prices))
 
     def ask(self, key: str = "", klass: Class = Class.INTERACTIVE, deadline: float = DEADLINE) -> Asked:
-        """One request, now."""
+        """One request, now. Its body says how much work it is: the same in every simulation with this seed."""
         asked = Asked(self._time.now, key, klass)
         self.asked.append(asked)
-        self.loop.call_soon(self._ask, asked, deadline)
+        body = b"%.6f" % self._work[klass].lognormvariate(0.0, _SIGMA)
+        self.loop.call_soon(self._ask, asked, body, deadline)
         return asked
 
     async def _open(self, prices: Mapping[str, Decimal]) -> None:
@@ -93,7 +96,7 @@ class Api:
         self._pulse = Pulse(events, lambda: structs.replace(still, waiting=asker.lines.waiting()), still)
         self._pulse.start()
 
-    def _ask(self, asked: Asked, deadline: float) -> None:
+    def _ask(self, asked: Asked, body: bytes, deadline: float) -> None:
         """As `api.inference` asks."""
         found = self._planner.catalog.resolve(GROUP)
         assert found is not None
@@ -110,8 +113,8 @@ class Api:
                 klass=asked.klass,
                 caller=caller,
             )
-            course = self._planner.course(found, caller, len(_BODY), Wishes())
-            pending = self._asker.ask(request, _BODY, course)
+            course = self._planner.course(found, caller, len(body), Wishes())
+            pending = self._asker.ask(request, body, course)
         except Refused as refused:
             self._failed(asked, refused.failure)
         else:
@@ -177,7 +180,7 @@ class _Road(Transport):
     async def open(self, call: Call | Script) -> Response:
         assert isinstance(call, Call)
         provider = self._providers[call.url]
-        status, headers, seconds = provider.call()
+        status, headers, seconds = provider.call(float(call.body))
         provider.under_way += 1
         try:
             await asyncio.sleep(seconds)

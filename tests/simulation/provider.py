@@ -4,7 +4,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from math import inf
-from random import Random
 from typing import Any
 
 from schemas.config import Deployment
@@ -21,7 +20,7 @@ _TINY = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class Character:
-    """What a provider is like: `rate` calls per second, or no limit; `median` and `sigma` of a call's seconds.
+    """What a provider is like: `rate` calls per second, or no limit; `median` of a call's seconds.
 
     `headers`: it tells what is left, and when to come back. It answers 500 from `failing[0]` until `failing[1]`.
     """
@@ -29,7 +28,6 @@ class Character:
     rate: float | None = None
     headers: bool = True
     median: float = 1.0
-    sigma: float = 0.5  # of the logarithm
     failing: tuple[float, float] = (0.0, 0.0)
 
 
@@ -41,7 +39,6 @@ class Provider:
     """
 
     character: Character
-    random: Random
     clock: Callable[[], float]
     accepted: list[float] = field(default_factory=list)
     refused: list[float] = field(default_factory=list)
@@ -55,8 +52,11 @@ class Provider:
         """The times of all calls, in order."""
         return sorted([*self.accepted, *self.refused, *self.failed])
 
-    def call(self) -> tuple[int, dict[str, str], float]:
-        """A call arrives: the status, the headers, and in how many seconds the answer is there."""
+    def call(self, work: float) -> tuple[int, dict[str, str], float]:
+        """A call arrives: the status, the headers, and in how many seconds the answer is there.
+
+        `work` is how much there is to do for it, around 1.
+        """
         now, rate = self.clock(), self.character.rate
         start, end = self.character.failing
         if start <= now < end:
@@ -72,7 +72,7 @@ class Provider:
             self._minute.append(now)
             headers = self._headers(rate, 0.0)
         self.accepted.append(now)
-        return 200, headers, self.random.lognormvariate(0.0, self.character.sigma) * self.character.median
+        return 200, headers, work * self.character.median
 
     def _wait(self, now: float, rate: float) -> float:
         """Seconds until a call would be accepted."""

@@ -9,8 +9,8 @@ from tests.simulation.figures import quantile, served
 from tests.simulation.parts import Api, Asked
 from tests.simulation.world import LONG, WARM, Plan, World, one, world
 
-RATE = 20.0  # calls per second
-BACKLOG = 80  # batch requests that are never answered yet
+RATE = 12.0  # calls per second
+BACKLOG = 48  # batch requests that are never answered yet
 DAY = 86_400.0  # seconds
 
 

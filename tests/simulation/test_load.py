@@ -22,13 +22,14 @@ class Mode(NamedTuple):
     calls: float = 1.05  # per success
     patience: float = 1.0  # seconds in which a refusal comes
     late: float = 0.0  # of the requests, not answered by their deadline
+    certain: bool = True  # who comes when told to is admitted
 
 
 CONFIGURED = Mode(configured=True, headers=True)
 LEARNED = Mode(configured=False, headers=True, refused=0.05)
 # Nothing but refusals tells of a limit, so it is looked for by passing it; and before the first one a backlog is taken
 # on that would take no time if there were no limit. It is told late that it is too late.
-SILENT = Mode(False, False, rate=20.0, refused=0.05, goodput=0.93, calls=1.05, patience=30.0, late=0.01)
+SILENT = Mode(False, False, rate=20.0, refused=0.05, goodput=0.93, calls=1.05, patience=30.0, late=0.01, certain=False)
 MODES = pytest.mark.parametrize("mode", [CONFIGURED, LEARNED, SILENT], ids=["configured", "learned", "silent"])
 
 
@@ -70,4 +71,4 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once(mode: Mode) -> None:
     assert sum(asked.status not in (200, 429) for asked in asked_for) <= mode.late * len(asked_for)
     assert max(asked.ended - asked.at for asked in refused) <= mode.patience
     assert min(asked.retry_after for asked in refused) >= 1
-    assert [asked.status for asked in again] == [200] * len(last)  # they came when they were told to
+    assert not mode.certain or [asked.status for asked in again] == [200] * len(last)

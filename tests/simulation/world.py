@@ -4,7 +4,7 @@ import gc
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from random import Random
 
@@ -12,7 +12,7 @@ from broker.topology import topology_of
 from schemas.config import Config, Deployment, Limits, Routing, Settings
 from tests.simulation.bus import Broker
 from tests.simulation.clock import Loop, Time
-from tests.simulation.parts import Api, Asked, Worker
+from tests.simulation.parts import GROUP, Api, Asked, Worker
 from tests.simulation.provider import Character, Provider
 
 WARM = 30.0  # seconds until figures count
@@ -32,8 +32,8 @@ class Plan:
     workers: int = 1
     apis: int = 1
     seed: int = 1
-    routing: Routing = Routing()
-    prices: Mapping[str, Decimal] | None = None
+    routing: Routing = field(default_factory=Routing)
+    prices: Mapping[str, Decimal] = field(default_factory=dict)
 
 
 class World:
@@ -46,14 +46,11 @@ class World:
         deployments = tuple(deployment for deployment, _ in plan.places)
         self._config = Config(deployments=deployments, routing=plan.routing, settings=Settings())
         self.broker = Broker(self.time, topology_of(deployments, self._config.settings.queue_bytes))
-        self.providers = {
-            deployment.id: Provider(character, Random(f"{plan.seed} {deployment.id}"), self.loop.time)
-            for deployment, character in plan.places
-        }
-        self.apis = [Api(f"api-{n}", self._config, self.time, self.broker) for n in range(plan.apis)]
+        self.providers = {deployment.id: Provider(character, self.loop.time) for deployment, character in plan.places}
+        self.apis = [Api(f"api-{n}", self._config, self.time, self.broker, plan.seed) for n in range(plan.apis)]
         self.workers: list[Worker] = []
         for api in self.apis:
-            api.start(plan.prices or {})
+            api.start(plan.prices)
         for _ in range(plan.workers):
             self.hire()
         self.run(_STARTING)
@@ -68,6 +65,11 @@ class World:
     def asked(self) -> list[Asked]:
         """Everything that was asked."""
         return [asked for api in self.apis for asked in api.asked]
+
+    @property
+    def processes(self) -> list[Api | Worker]:
+        """All but the broker."""
+        return [*self.apis, *self.workers]
 
     def run(self, until: float) -> None:
         """Let time pass."""
@@ -112,11 +114,11 @@ class World:
 
     def close(self) -> None:
         """End all that still runs."""
-        for part in (*self.apis, *self.workers):
-            part.wire.leave()
+        for process in self.processes:
+            process.wire.leave()
         for _ in range(3):  # who is told to end may have last things to do
-            for part in (*self.apis, *self.workers):
-                part.loop.cancel_all()
+            for process in self.processes:
+                process.loop.cancel_all()
             self.run(self.time.now + 1)
 
 
@@ -132,7 +134,7 @@ def world(plan: Plan) -> Iterator[World]:
             yield made
         finally:
             made.close()
-        wrong = [what for part in (*made.apis, *made.workers) for what in part.loop.wrong]
+        wrong = [what for process in made.processes for what in process.loop.wrong]
         assert not wrong, wrong
     finally:
         gc.enable()
@@ -146,5 +148,5 @@ def limits(rate: float, *, configured: bool) -> Limits:
 
 def one(rate: float, *, configured: bool = True, headers: bool = True) -> Place:
     """A model group's only deployment."""
-    deployment = Deployment(id="d", group="g", provider="p", model="m", limits=limits(rate, configured=configured))
+    deployment = Deployment(id="d", group=GROUP, provider="p", model="m", limits=limits(rate, configured=configured))
     return deployment, Character(rate, headers=headers)
