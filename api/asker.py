@@ -224,10 +224,10 @@ class Asker:
 
     def _take(self, pending: Pending, frame: Piece | Failed, body: bytes) -> None:
         pending.last = self._clock()
-        attempt = pending.attempt
+        attempt, before = pending.attempt, pending.answered
         if not isinstance(frame, Failed):
             pending.piece(frame, body)
-            if pending.done and attempt is not None:
+            if pending.answered and not before and attempt is not None:
                 self._roster.over(attempt.deployment)
             return
         failure = pending.failed(frame)
@@ -253,7 +253,7 @@ class Asker:
     def _failed(self, pending: Pending, failure: Failure, attempt: Started | None = None) -> None:
         """An attempt, or the way to one, has failed: once more, elsewhere, or that is the answer."""
         deployment = "" if attempt is None else self._over(attempt, failure)
-        if pending.done or pending.opened:
+        if pending.done or pending.opened or pending in self._leaving:
             pending.fail(failure)
             return
         self._withdraw(pending)

@@ -19,6 +19,9 @@ class Leaving:
         self._stop = stop
         self._timers: dict[Pending, asyncio.TimerHandle] = {}
 
+    def __contains__(self, pending: Pending) -> bool:
+        return pending in self._timers
+
     def __iter__(self) -> Iterator[Pending]:
         return iter(list(self._timers))
 

@@ -94,10 +94,6 @@ class Job:
             if self.task is not None:
                 self.task.cancel()
 
-    def give_back(self) -> None:
-        """It has not started: somebody else shall have it."""
-        self.delivery.requeue()
-
     def refuse(self, failure: Failure) -> None:
         """It has not started, and shall not here."""
         self.relay.fail(failure)

@@ -36,6 +36,7 @@ class Setting:
     bus: Bus
     take: Callable[["Gate", Delivery, Lane], None]
     run: Callable[[Job], "asyncio.Task[None]"]
+    gone: Callable[[Job], None]  # it was in hand, and is not any more
     changed: Callable[[], None]
     rules: Rules
     alone: bool
@@ -84,9 +85,7 @@ class Gate:
         await asyncio.gather(*(tap.close() for tap in self._taps.values()))
         if self._timer is not None:
             self._timer.cancel()
-        for valve in self._valves.values():
-            for job in valve.give_up(*Lane):
-                job.delivery.requeue()
+        self._give_back(*Lane)
 
     def hold(self, job: Job, lane: Lane) -> None:
         """One more request: it starts now or when it may."""
@@ -152,7 +151,11 @@ class Gate:
         rows = [self._row("", self._valves[""], now)]
         if self._wild:
             rows[0] = self._overall(rows[0], now)
-            rows += [self._row(model, valve, now) for model, valve in self._valves.items() if model and valve.pace()]
+            rows += [
+                self._row(model, valve, now)
+                for model, valve in self._valves.items()
+                if model and (valve.limiter.pace() or valve.shut(now))
+            ]
         return rows
 
     def _row(self, model: str, valve: Valve[Job], now: float) -> Serving:
@@ -292,13 +295,15 @@ class Gate:
         """To the queue, which has nobody here to give it to before this deployment can start something again."""
         for valve in self._valves.values():
             for job in valve.give_up(*lanes):
-                job.give_back()
+                self._setting.gone(job)
+                job.delivery.requeue()
 
     def _return(self, valve: Valve[Job], now: float) -> None:
         """To the askers: the queue goes on being consumed for the wildcard's other models."""
         wait = valve.shut(now)
         for job in valve.give_up(Lane.HANDED, Lane.SHARED):
             said = "The provider's rate limit for this model is reached."
+            self._setting.gone(job)
             job.refuse(Failure(Kind.PROVIDER_RATE_LIMIT, said, retry_after=wait))
 
     def _tell_if_shut(self, shut: bool) -> None:

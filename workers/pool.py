@@ -130,6 +130,7 @@ class Pools:
             bus=self._bench.bus,
             take=self._take,
             run=self._run,
+            gone=self._gone,
             changed=self._changed,
             rules=rules,
             alone=len(group) < 2,
@@ -176,7 +177,7 @@ class Pools:
         now = self._bench.now()
         for job in list(self._jobs.values()):
             if job.task is None and now >= job.request.deadline and any(gate.drop(job) for gate in self.gates):
-                self._jobs.pop(job.request.id, None)
+                self._gone(job)
                 job.refuse(Failure(Kind.DEADLINE, "The request's deadline passed while it was queued."))
 
     def _take(self, gate: Gate, delivery: Delivery, lane: Lane) -> None:
@@ -212,7 +213,7 @@ class Pools:
         """Forget one that has not started; False if it has."""
         if job.task is not None or not any(gate.drop(job) for gate in self.gates):
             return False
-        self._jobs.pop(job.request.id, None)
+        self._gone(job)
         job.delivery.ack()
         return True
 
@@ -224,6 +225,9 @@ class Pools:
 
     def _done(self, job: Job, task: asyncio.Task[None]) -> None:
         del self._tasks[task]
+        self._gone(job)
+
+    def _gone(self, job: Job) -> None:
         if self._jobs.get(job.request.id) is job:
             del self._jobs[job.request.id]
 

@@ -16,7 +16,7 @@ from tests.support import upstream as up
 from tests.support.house import MASTER_KEY, House, separate
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
-from tests.support.upstream import Upstream
+from tests.support.upstream import Upstream, Wire
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
@@ -172,6 +172,26 @@ async def test_a_keyed_call_outlives_its_client(scene: Scene) -> None:
         again = asyncio.create_task(one.post("/v1/chat/completions", json=ask, headers=headers))
         gate.set()
         assert (await again).content == wire.ANSWER
+    assert len(scene.first.requests) == 1
+
+
+async def test_nothing_is_tried_again_for_a_client_that_has_gone(scene: Scene) -> None:
+    gate = asyncio.Event()
+
+    async def late(to: Wire) -> None:
+        await to.wait(gate)
+        await OOPS(to)
+
+    scene.first.script(late)
+    async with scene.http(0) as http:
+        gone = asyncio.create_task(http.post("/v1/chat/completions", json={"model": "single", **BODY}))
+        await scene.first.received(1)
+        gone.cancel()
+        await asyncio.wait({gone})
+        await asyncio.sleep(0.2)  # until the API process has noticed
+        gate.set()
+        await scene.first.idle()
+        await asyncio.sleep(2.0)  # longer than the pause before a retry
     assert len(scene.first.requests) == 1
 
 

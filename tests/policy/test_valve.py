@@ -9,6 +9,7 @@ from policy.limiter import Cost, Limiter, Mark
 from policy.valve import End, Lane, Slots, Valve
 from schemas.config import Limits
 from schemas.failures import Kind
+from schemas.limits import Remaining, Told
 
 FREE = Cost()
 LATER = 70.0  # when the minute that was not seen is forgotten
@@ -258,3 +259,16 @@ def test_who_cannot_start_anything_for_long_has_no_appetite(retry_after: float, 
     one.ended(started(one)[0][1], End(Kind.PROVIDER_RATE_LIMIT, 0.1, None, retry_after), LATER)
     assert one.appetite(LATER) == appetite
     assert one.appetite(LATER + retry_after) == 16
+
+
+def test_half_a_days_limit_that_is_left_slows_nobody_down() -> None:
+    """As Groq tells it: 14,400 requests a day, of which 7,000 are left, and the others back in half a day."""
+    one = valve(256)
+    for n in range(40):
+        filled(one, "s")
+        _, mark = started(one, LATER + n)[0]
+        one.limiter.told(Told(requests=Remaining(14_400, 7_000, 43_200)), mark, LATER + n)
+        one.ended(mark, GOOD, LATER + n)
+    assert one.room(LATER + 40) > 16
+    assert one.appetite(LATER + 40) > 16
+    assert one.pace() > 16

@@ -40,7 +40,7 @@ def test_a_limit_that_is_too_small_for_all_of_them_is_used_by_some(rate: float, 
         overload(house, rate)
     assert busiest(house, rate) <= 1.02
     assert between(house.provider.accepted, WARM, LONG) >= 0.95 * rate * (LONG - WARM)
-    assert {asked.status for asked in house.asked} == {200, 429}
+    assert sum(asked.status not in (200, 429) for asked in house.asked) <= 0.01 * len(house.asked)
 
 
 def test_a_limit_that_nobody_tells_is_found_by_each_of_them() -> None:
