@@ -122,18 +122,15 @@ class Asker:
         Raises `Refused` when nobody could answer, or not in time.
         """
         pending = Pending(request, body, course, self._settings.slow_reader_bytes)
-        failure = refusals.made_to_fail(request) if course.wishes.test_fallbacks else self._refusal(pending)
+        failure = refusals.made_to_fail(request) if course.wishes.test_fallbacks else course.refusal
+        failure = failure or self._refusal(pending)
         while failure is not None:
             if not isinstance(self._planner.decide(pending, failure, "", self._now()), Fallback):
                 raise Refused.carrying(failure)
             self._planner.fall_back(pending, failure.kind)
             failure = self._refusal(pending)
         self._pending[request.id] = pending
-        try:
-            self._join(pending)
-        except Refused:
-            self.dismiss(pending)
-            raise
+        self._join(pending)
         return pending
 
     def _refusal(self, pending: Pending) -> Failure | None:
@@ -161,16 +158,18 @@ class Asker:
         """To the queue. A request that waited says when it left, so that nobody takes it for an old one."""
         request, now = pending.request, self._now()
         again = pending.published > 0
-        if again or now - request.received > _FRESH:
-            n = request.n + again
-            request = structs.replace(request, n=n, published=now, reply_to=self.address)
-            pending.request = request
+        try:
+            if again or now - request.received > _FRESH or request.reply_to != self.address:
+                n = request.n + again
+                request = pending.request = structs.replace(request, n=n, published=now, reply_to=self.address)
+            data = refusals.packed(request, pending.body)
+        except Refused as refused:  # nobody else's request is harmed by it
+            pending.out = True  # as its line counts it
+            pending.fail(refused.failure)
+            return
         pending.published, pending.out = self._clock(), True
-        remaining = max(0.001, request.deadline - now)
-        durable = request.klass is Class.BATCH
-        message = Message(
-            refusals.packed(request, pending.body), request.id, request.id, request.reply_to, remaining, durable
-        )
+        remaining, durable = max(0.001, request.deadline - now), request.klass is Class.BATCH
+        message = Message(data, request.id, request.id, request.reply_to, remaining, durable)
         self._bus.post(Address(REQUESTS, queue), message, lambda error: self._refused(pending, request.n, error))
 
     def attach(self, request: Request, body: bytes) -> Pending | None:
@@ -228,20 +227,22 @@ class Asker:
         if not isinstance(frame, Failed):
             pending.piece(frame, body)
             if pending.answered and not before and attempt is not None:
-                self._roster.over(attempt.deployment)
+                self._roster.over(attempt.deployment, attempt.model, attempt.worker)
             return
         failure = pending.failed(frame)
         if failure is not None:
             self._failed(pending, failure, attempt)
+        elif attempt is not None and pending.attempt is None and self._settings.pacing:
+            self._rejoin(pending)  # its worker leaves: whoever else can shall have it, wherever it was handed to
 
     def _started(self, frame: Started, correlation: str, pending: Pending | None) -> None:
         verdict = None if pending is None else pending.announced(frame)
         if pending is None or verdict is None or not verdict.go:
             self._say_no(frame, correlation)
-            if pending is not None and pending.opened:
+            if pending is not None and pending.opened and frame.n == pending.request.n:
                 pending.fail(Failure(Kind.WORKER_LOST, "The worker was lost in the middle of its answer."))
             return
-        self._roster.begun(frame.deployment)
+        self._roster.begun(frame.deployment, frame.model, frame.worker)
         self.lines.left(pending)
         self._attempts.begin(frame, pending)
         if verdict.replaces is not None and verdict.replaces.attempt in self._attempts:
@@ -278,19 +279,15 @@ class Asker:
 
     def _over(self, attempt: Started, failure: Failure) -> str:
         """An attempt has failed; its deployment."""
-        self._roster.over(attempt.deployment)
+        self._roster.over(attempt.deployment, attempt.model, attempt.worker)
         if failure.kind is Kind.PROVIDER_RATE_LIMIT:
             self._planner.refused(attempt.deployment, attempt.model, failure.retry_after)
         return attempt.deployment
 
     def _rejoin(self, pending: Pending) -> None:
         pending.timer = None
-        if pending.done:
-            return
-        try:
+        if not pending.done and pending.attempt is None:
             self._join(pending, first=True)
-        except Refused as refused:
-            pending.fail(refused.failure)
 
     def _refused(self, pending: Pending, n: int, error: BusError) -> None:
         """The bus has not taken it; after a lost connection it may be in the queue all the same."""
@@ -330,7 +327,7 @@ class Asker:
             pending = announced.pending
             if pending.attempt is announced.started:
                 said = "in the middle of its answer" if pending.opened else "before it answered"
-                self._failed(pending, Failure(Kind.WORKER_LOST, f"The worker was lost {said}."))
+                self._failed(pending, Failure(Kind.WORKER_LOST, f"The worker was lost {said}."), announced.started)
 
     def _hand_on(self) -> None:
         """What was sent to somebody who does not take it goes to somebody who could."""
@@ -340,7 +337,9 @@ class Asker:
     def _withdraw(self, pending: Pending) -> None:
         """Whoever still finds it in the queue as it is now shall leave it alone."""
         if pending.out:
-            self._events.tell(Cancel(pending.request.id, n=pending.request.n))
+            request = pending.request
+            self._events.tell(Cancel(request.id, n=request.n))
+            pending.request = structs.replace(request, n=request.n + 1)
             pending.out = pending.line is not None
         self.lines.left(pending)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from schemas.config import Deployment, Fallback, Fallbacks
-from schemas.failures import Kind, Refused
+from schemas.failures import Failure, Kind, Refused
 
 _MOST = 10  # fallbacks that a request may name, and times that it may ask to be retried
 
@@ -27,6 +27,7 @@ class Course:
     eligible: tuple[Deployment, ...]
     wishes: Wishes
     prompt: int  # tokens, about
+    refusal: Failure | None = None  # why no deployment of the group that was asked for may serve it
     tried: set[str] = field(default_factory=set)
     visited: list[str] = field(default_factory=list)
     left: list[Fallback] = field(default_factory=list)  # of the list that was followed last

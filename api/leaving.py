@@ -33,7 +33,12 @@ class Leaving:
     def attach(self, request: Request, body: bytes) -> Pending | None:
         """The call that this request repeats; it is no longer leaving."""
         for pending, timer in self._timers.items():
-            if not pending.taken and pending.body == body and _asks_for(pending.request) == _asks_for(request):
+            if (
+                not pending.taken
+                and not pending.failing
+                and pending.body == body
+                and _asks_for(pending.request) == _asks_for(request)
+            ):
                 timer.cancel()
                 del self._timers[pending]
                 return pending
@@ -50,4 +55,13 @@ class Leaving:
 
 
 def _asks_for(request: Request) -> tuple[object, ...]:
-    return request.caller, request.endpoint, request.stream, request.model, request.credentials == ""
+    return (
+        request.caller,
+        request.endpoint,
+        request.stream,
+        request.model,
+        request.klass,
+        request.mock_response,
+        request.metadata,
+        request.credentials or None,  # sealed ones differ each time, so they are never the same
+    )

@@ -17,10 +17,13 @@ from policy.admission import Outlook
 from policy.fairness import FairQueue
 from policy.plan import Candidate, choose, soonest
 from schemas.config import Deployment
+from schemas.envelope import Class
 
 _LOOK = 0.05  # seconds until the next look at a line that could not move
 _SHUT = 0.25  # seconds: while nothing can begin for longer, nothing is sent
 _OVERDUE = 0.25  # seconds after which what was handed to one deployment may go to another
+_MOST_HANDS = 6
+_HEAVIEST = 16.0
 _MANY_BYTES = 65536  # of a body count as one more request in the turns
 
 
@@ -66,23 +69,23 @@ class Lines:
 
     def outlook(self, pending: Pending) -> tuple[Outlook, float]:
         """What its deployments can do, and how many requests would be before it if it joined now."""
-        line = self._line(pending)
-        before = line.out + line.waiting.ahead(pending.request.caller.key_hash)
+        line = self._find(pending)
+        before = line.out + line.waiting.ahead(pending.request.caller.key_hash, _weight(pending))
         return self._look(line, self._roster.clock())[1], before
 
     def full(self, pending: Pending) -> bool:
         """Whether so much waits already that it has no place here."""
-        return not self._line(pending).waiting.takes(pending.request.caller.key_hash, len(pending.body), self._bound)
+        return not self._find(pending).waiting.takes(pending.request.caller.key_hash, len(pending.body), self._bound)
 
     def join(self, pending: Pending, *, first: bool = False) -> None:
         """Send it now, or have it wait for its turn; `first`: it has waited before."""
-        line, size = self._line(pending), len(pending.body)
-        pending.line = line
+        line = self._find(pending)
+        self._lines[line.key] = pending.line = line
         pending.ahead = line.out + len(line.waiting)
         if first:
             line.waiting.put_first(pending)
         else:
-            line.waiting.put(pending.request.caller.key_hash, pending, 1.0 + size / _MANY_BYTES, size)
+            line.waiting.put(pending.request.caller.key_hash, pending, _weight(pending), len(pending.body))
         self._move(line)
 
     def left(self, pending: Pending) -> None:
@@ -104,16 +107,23 @@ class Lines:
             self._forget(line)
 
     def overdue(self) -> list[Pending]:
-        """What was handed to a deployment that did not take it, while another one could."""
-        now = self._roster.clock()
-        found = []
+        """What was handed to a deployment that did not take it, as far as others have room for it now.
+
+        Each time it is handed on it is left alone for longer. Batch requests wait for more than room.
+        """
+        now, room, found = self._roster.clock(), dict[str, float](), []
         for pending, at in self._handed.items():
-            if now - at < _OVERDUE:
-                break
             line = pending.line
-            candidates = [] if line is None else self._planner.candidates(line.deployments, line.model)
-            if any(one.standing.room_now(now) >= 1 for one in candidates if one.deployment.id != pending.handed):
-                found.append(pending)
+            if line is None or now - at < _OVERDUE * 2**pending.hands or pending.request.klass is Class.BATCH:
+                continue
+            for one in self._planner.candidates(line.deployments, line.model):
+                name = one.deployment.id
+                room.setdefault(name, one.standing.room_now(now))
+                if name != pending.handed and room[name] >= 1:
+                    room[name] -= 1
+                    pending.hands = min(pending.hands + 1, _MOST_HANDS)
+                    found.append(pending)
+                    break
         return found
 
     def waiting(self) -> dict[str, int]:
@@ -158,7 +168,7 @@ class Lines:
             if ahead.shut > _SHUT:
                 break
             chosen = self._choose(line, candidates, now)
-            if chosen is None and line.out >= admission.window(ahead):
+            if chosen is None and (line.out >= admission.window(ahead) or not self._may_queue(line, candidates)):
                 break
             pending = line.waiting.next()
             if pending is None:
@@ -173,6 +183,10 @@ class Lines:
         line.timer = None
         if line.waiting:
             self._move(line)
+
+    def _may_queue(self, line: Line, candidates: list[Candidate]) -> bool:
+        """Others of the group must not get what is for these alone."""
+        return line.whole or any(one.standing.alive for one in candidates)
 
     def _choose(self, line: Line, candidates: list[Candidate], now: float) -> Deployment | None:
         """Who is asked first; None leaves it to the queue."""
@@ -198,19 +212,23 @@ class Lines:
         standings = [one.standing for one in candidates]
         return candidates, admission.outlook(standings, 1 + self.others(line.queue), now)
 
-    def _line(self, pending: Pending) -> Line:
+    def _find(self, pending: Pending) -> Line:
+        """Its line, or a new one, which is kept only once something joins it."""
         request, course = pending.request, pending.course
         queue = requests_queue(request.group, request.klass)
         may = course.untried()
         whole = len(may) == len(self._planner.catalog.groups[request.group])
         key = (queue, request.model, *(() if whole else (d.id for d in may)))
         line = self._lines.get(key)
-        if line is None:
-            line = self._lines[key] = Line(key, queue, request.model, may, whole, self._planner.prefers(may))
-        return line
+        return line or Line(key, queue, request.model, may, whole, self._planner.prefers(may))
 
     def _forget(self, line: Line) -> None:
         if line.timer is not None:
             line.timer.cancel()
         if self._lines.get(line.key) is line:
             del self._lines[line.key]
+
+
+def _weight(pending: Pending) -> float:
+    """What a request counts in the turns: a large one counts more, up to a bound."""
+    return min(1.0 + len(pending.body) / _MANY_BYTES, _HEAVIEST)

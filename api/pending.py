@@ -34,8 +34,8 @@ class Pending:
 
     __slots__ = (
         "_bound", "_failure", "_hungry", "_pieces", "_waiter",
-        "abandoned", "ahead", "answered", "attempt", "body", "course", "cut_off", "done", "events", "handed", "last",
-        "line", "n", "opened", "out", "published", "request", "taken", "timer", "unread",
+        "abandoned", "ahead", "answered", "attempt", "body", "course", "cut_off", "done", "events", "handed", "hands",
+        "last", "line", "n", "opened", "out", "published", "request", "taken", "timer", "unread",
     )  # fmt: skip
 
     def __init__(self, request: Request, body: bytes, course: "Course", bound: int) -> None:
@@ -45,6 +45,7 @@ class Pending:
         self.line: Line | None = None  # where it waits to begin
         self.out = False  # it is in the queue, and has not begun
         self.handed = ""  # the deployment that it was handed to last
+        self.hands = 0  # how often it was handed on to another one
         self.published = 0.0  # loop time at which it was, last; 0: never
         self.timer: asyncio.TimerHandle | None = None  # it will join its line again then
         self.ahead = 0  # requests that were before it when it joined its line
@@ -90,6 +91,11 @@ class Pending:
             return Failure(Kind.WORKER_LOST, "The worker gave the request up.")
         return frame.failure
 
+    @property
+    def failing(self) -> bool:
+        """It has ended with a failure."""
+        return self._failure is not None
+
     def begin_anew(self) -> None:
         """It goes to the queue once more."""
         self.attempt = None
@@ -112,6 +118,7 @@ class Pending:
         """It goes on without its client, for a while."""
         self.abandoned = self.done = False
         self._failure = None
+        self.cut_off = lambda: None
 
     def finish(self) -> None:
         """The client has all, or is gone: nothing more is wanted."""

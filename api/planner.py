@@ -21,6 +21,7 @@ from schemas.failures import Failure, Kind, Refused
 from schemas.usage import Caller
 
 _BYTES_PER_TOKEN = 4
+_KEPT = frozenset({"model", "stream", "stream_options"})  # a fallback does not change what kind of answer is awaited
 _BEFORE_ANY_CALL = frozenset({Kind.TOO_LATE, Kind.NO_WORKERS, Kind.QUEUE_FULL, Kind.FORBIDDEN})
 """Failures of a whole group: no other deployment of it would do better."""
 
@@ -48,10 +49,15 @@ class Planner:
         self._checks = routing.tag_filtering or routing.pre_call_checks
 
     def course(self, found: Resolution, caller: Caller, size: int, wishes: Wishes) -> Course:
-        """The course of a request with a body of `size` bytes. Raises `Refused` when nothing may serve it."""
+        """The course of a request with a body of `size` bytes."""
         prompt = size // _BYTES_PER_TOKEN
-        may = self._eligible(found, caller, prompt) if self._checks else found.deployments
-        return Course(may, wishes, prompt, visited=[found.group])
+        course = Course(found.deployments, wishes, prompt, visited=[found.group])
+        if self._checks:
+            try:
+                course.eligible = self._eligible(found, caller, prompt)
+            except Refused as refused:
+                course.refusal = refused.failure
+        return course
 
     def candidates(self, deployments: Sequence[Deployment], model: str) -> list[Candidate]:
         """Deployments, and how each is doing with a model."""
@@ -111,7 +117,7 @@ class Planner:
             )
         )
         if isinstance(found, decision.Again):
-            course.retried += 1
+            course.retried += decision.counts(failure)
             if not found.elsewhere:
                 course.tried.clear()
         return found
@@ -187,6 +193,6 @@ def _with(body: bytes, fields: Any) -> bytes:
     """The body with these parameters in place of its own."""
     found = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
     for name, value in fields.items():
-        if name not in CONTROL and name not in CREDENTIALS:
+        if name not in CONTROL and name not in CREDENTIALS and name not in _KEPT:
             found[name] = msgspec.Raw(msgspec.json.encode(value))
     return msgspec.json.encode(found)

@@ -8,35 +8,59 @@ from policy.standing import Standing
 _AHEAD = 0.05  # seconds' worth of requests to have in the queue: the way there and the way of the word that they began
 _LEAST_AHEAD = 2
 _SURE = 0.97  # of the pace: limits are kept with a margin
-_SLOW = 1.25  # times the slowest call lately: what an answer may take
-_COMPANY = 0.25  # of the time in which the backlog shrinks enough: others come meanwhile
+_SLOW = 1.5  # times the slowest call lately: what an answer may take
+_COMPANY = 0.5  # of the time in which the backlog shrinks enough: others come meanwhile
 _PART = 0.5  # of the time that is left: an answer is not expected to take more
 
 
-class Outlook(NamedTuple):
-    """What the deployments that may serve a request can do together. `pace` 0: not known to be limited."""
+class Flow(NamedTuple):
+    """What one deployment can do: `pace` calls per second (0: not known to be limited) once `shut` seconds are over."""
 
+    shut: float
     pace: float
+
+
+class Outlook(NamedTuple):
+    """What the deployments that may serve a request can do together; flows in the order in which they open."""
+
+    flows: tuple[Flow, ...]
     room: float
     slowest: float
-    shut: float  # seconds until the first of them opens
 
-    def wait(self, ahead: float) -> float:
+    @property
+    def shut(self) -> float:
+        """Seconds until the first of them opens."""
+        return self.flows[0].shut if self.flows else 0.0
+
+    @property
+    def pace(self) -> float:
+        """Calls per second of those that are open by then; 0: not known to be limited."""
+        paces = [flow.pace for flow in self.flows if flow.shut <= self.shut]
+        return 0.0 if 0 in paces else sum(paces)
+
+    def wait(self, before: float) -> float:
         """Seconds until a request begins that has so many before it."""
-        if not self.pace:
-            return self.shut
-        return self.shut + max(0.0, ahead + 1 - self.room) / (self.pace * _SURE)
+        left = max(0.0, before + 1 - self.room)
+        pace = begin = 0.0
+        for flow in self.flows:
+            done = pace * (flow.shut - begin)
+            if pace and left <= done:
+                break
+            left -= done
+            if not flow.pace:
+                return flow.shut
+            begin, pace = flow.shut, pace + flow.pace * _SURE
+        return begin + left / pace if pace else begin
 
 
 def outlook(standings: Sequence[Standing], askers: int, now: float) -> Outlook:
     """The outlook of one of `askers` processes that have requests waiting."""
     alive = [one for one in standings if one.alive]
-    pace = 0.0 if any(not one.pace for one in alive) else sum(one.pace for one in alive) / max(1, askers)
+    flows = (Flow(one.shut_now(now), one.pace / max(1, askers)) for one in alive)
     return Outlook(
-        pace=pace,
+        flows=tuple(sorted(flows)),
         room=sum(max(0.0, one.room_now(now)) for one in alive),
         slowest=max((one.slowest for one in alive), default=0.0),
-        shut=min((one.shut_now(now) for one in alive), default=0.0),
     )
 
 
@@ -48,7 +72,7 @@ def window(ahead: Outlook) -> float:
 def too_late(ahead: Outlook, before: float, left: float) -> float:
     """Seconds after which a request could be taken that has `before` others before it and `left` seconds; 0: now.
 
-    The answer itself takes time too: as long as the slowest lately and a quarter, at most half of what is left.
+    The answer itself takes time too: as long as the slowest lately and a half, at most half of what is left.
     """
     wait = ahead.wait(before)
     late = wait + min(ahead.slowest * _SLOW, left * _PART) - left

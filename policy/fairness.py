@@ -14,11 +14,12 @@ _MANY = 64  # keys: beyond, the estimate of who goes first is a bound
 class _Flow(Generic[T]):
     """One key's items in order, with their cost and size."""
 
-    __slots__ = ("deficit", "items", "key", "size", "visited")
+    __slots__ = ("cost", "deficit", "items", "key", "size", "visited")
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.items: dict[T, tuple[float, int]] = {}
+        self.cost = 0.0
         self.size = 0
         self.deficit = 0.0
         self.visited = False  # it has its quantum of this round
@@ -53,6 +54,7 @@ class FairQueue(Generic[T]):
             flow = self._flows[key] = _Flow(key)
             self._turns.append(flow)
         flow.items[item] = (cost, size)
+        flow.cost += cost
         flow.size += size
         self._count += 1
         self._size += size
@@ -92,16 +94,22 @@ class FairQueue(Generic[T]):
         self._take(flow, item)
         return True
 
-    def ahead(self, key: str) -> float:
+    def ahead(self, key: str, cost: float = 1.0) -> float:
         """How many items leave before one that `key` would put now, as far as is known."""
         flow = self._flows.get(key)
         own = len(flow.items) if flow is not None else 0
+        rounds = (flow.cost if flow is not None else 0.0) + cost
         if len(self._flows) > _MANY:
-            return len(self._first) + min(self._count, (own + 1) * len(self._flows))
-        return len(self._first) + sum(own if other is flow else min(len(other.items), own + 1) for other in self._turns)
+            return len(self._first) + min(self._count, own + rounds * len(self._flows))
+        return (
+            len(self._first)
+            + own
+            + sum(len(o.items) * min(1.0, rounds / o.cost) for o in self._turns if o is not flow and o.cost)
+        )
 
     def _take(self, flow: _Flow[T], item: T) -> None:
-        _, size = flow.items.pop(item)
+        cost, size = flow.items.pop(item)
+        flow.cost -= cost
         flow.size -= size
         self._count -= 1
         self._size -= size

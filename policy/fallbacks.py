@@ -26,10 +26,9 @@ def targets(routing: Routing, group: str, model: str, kind: Kind, own: Fallbacks
 def retries(routing: Routing, group: str, kind: Kind, own: int | None, deployment: int | None) -> int:
     """How many failures of this kind are retried: by the request, else a policy, the deployment, the router."""
     if own is None:
-        for policy in (routing.group_retry_policy.get(group), routing.retry_policy):
-            found = _by_policy(policy, kind)
-            if found is not None:
-                return found
+        found = _by_policy(routing.group_retry_policy.get(group) or routing.retry_policy, kind)
+        if found is not None:
+            return found
     return next(number for number in (own, deployment, routing.num_retries) if number is not None)
 
 

@@ -27,6 +27,7 @@ class Learned:
         self._at = now
         self._fell = now - MINUTE
         self._good = 0.0  # the rate at which calls went through last
+        self._stock = 0.0  # of an hour's or a day's limit: it may be used at any pace
         self._most = 1.0  # that was ever said to be left: what may pass at once
 
     def wait(self, amount: float, now: float, keep: float = 0.0) -> float:
@@ -59,6 +60,7 @@ class Learned:
         told = self._told
         told.rate, told.burst, told.at = _rate(said, said.limit), min(said.limit, self._most), now
         told.level = min(told.burst, said.left + told.rate * age) - since
+        self._stock = max(0.0, told.level) if said.reset is not None and said.reset > MINUTE else 0.0
 
     def refused(self, amount: float, began: float, now: float) -> None:
         """A call that began at `began` was refused; those that had begun before the last fall say nothing new.
@@ -92,7 +94,9 @@ class Learned:
 
     def pace(self) -> float:
         """Per second, as far as is known; 0: nothing limits it."""
-        rates = [bucket.rate for bucket in (self._told, self._found) if bucket is not None]
+        rates = [] if self._found is None else [self._found.rate]
+        if self._told is not None:
+            rates.append(self._told.rate + self._stock / MINUTE)
         return min(rates, default=0.0)
 
     def left(self, now: float) -> float | None:

@@ -15,6 +15,7 @@ from schemas.config import Limits
 from schemas.limits import Remaining, Told
 
 _SMOOTHING = 0.05
+_LARGEST = 10_000_000
 _UNSAID = 0.5  # seconds
 _ON_ITS_WAY = 0.05  # seconds that a call may have been on its way before the provider counted it
 
@@ -60,7 +61,9 @@ class Limiter:
             )
             if limit is not None
         ]
-        self._estimates = bool(self._tokens) or limits.tpd is not None
+        known = [limit for limit in (limits.tpm, limits.itpm, limits.otpm, limits.tpd) if limit is not None]
+        self._estimates = bool(known)
+        self.largest = int(min(known, default=_LARGEST))  # tokens that a call is taken to have: more would fit nowhere
         self.day = Allowance() if limits.rpd is not None or limits.tpd is not None else None
         self._learned = None if self._requests or self._tokens else (Learned(now), Learned(now))
         self._passed = [0.0, 0.0, 0.0]  # requests, prompt tokens, completion tokens
@@ -75,7 +78,7 @@ class Limiter:
     @property
     def counts_tokens(self) -> bool:
         """Whether a call's tokens must be estimated before it begins."""
-        return self._estimates
+        return self._estimates or (self._learned is not None and self._learned[1].pace() > 0)
 
     def wait(self, cost: Cost, now: float, keep: float = 0.0) -> float:
         """Seconds until a call may begin; `keep` is the fraction of what may pass at once that must then be left."""
@@ -95,6 +98,7 @@ class Limiter:
     def take(self, cost: Cost, now: float) -> Mark:
         """A call begins."""
         copies, passed = self.copies, self._passed
+        self.typical = self.typical or float(sum(cost))
         passed[0] += copies
         passed[1] += cost.input * copies
         passed[2] += cost.output * copies
@@ -111,16 +115,19 @@ class Limiter:
 
     def settle(self, mark: Mark, used: Cost, now: float) -> None:
         """A call has ended and told its tokens; what was estimated wrongly is put right."""
-        more = Cost(used.input - mark.cost.input, used.output - mark.cost.output)
-        for meter, weigh, _ in self._tokens:
-            amount = weigh(more)
-            if amount:
-                meter.take(amount * self.copies, now)
-        if self._learned is not None:
-            self._learned[0].accepted(mark.at)
+        self._correct(mark, used, now)
         part = _SMOOTHING if self.typical else 1.0
         self.typical += part * (sum(used) - self.typical)
         self.typical_output += part * (used.output - self.typical_output)
+
+    def failed(self, mark: Mark, refused: bool, now: float) -> None:
+        """A call has failed without a word of its tokens: nothing was generated, and of a refused one nothing read."""
+        self._correct(mark, Cost() if refused else Cost(mark.cost.input), now)
+
+    def accepted(self, mark: Mark) -> None:
+        """The call of `mark` was not refused."""
+        if self._learned is not None:
+            self._learned[0].accepted(mark.at)
 
     def told(self, said: Told, mark: Mark, now: float) -> None:
         """The provider's word on its limits, with an answer to the call of `mark`."""
@@ -185,6 +192,15 @@ class Limiter:
     def used(self, now: float) -> float:
         """The largest fraction of a configured limit that passed in the last minute, by everybody."""
         return max((meter.used(now) for meter in self._meters()), default=0.0)
+
+    def _correct(self, mark: Mark, used: Cost, now: float) -> None:
+        more = Cost(used.input - mark.cost.input, used.output - mark.cost.output)
+        for meter, weigh, _ in self._tokens:
+            amount = weigh(more) * self.copies
+            if amount > 0:
+                meter.take(amount, now)
+            elif amount:
+                meter.give_back(-amount, mark.at, now)
 
     def _meters(self) -> list[Meter]:
         meters = [limit.meter for limit in self._tokens]

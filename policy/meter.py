@@ -35,8 +35,20 @@ class Meter:
         over = self._sum + amount + kept - self.limit
         return max(wait, self._until_gone(over, now)) if over > self.limit * _TINY and self._passed else wait
 
+    def give_back(self, amount: float, began: float, now: float) -> None:
+        """So much of what passed at `began` was too much: it is given back to the minute that it was taken from."""
+        self._forget(now)
+        self.bucket.take(-amount, now)
+        for place in range(len(self._passed) - 1, -1, -1):
+            end, passed = self._passed[place]
+            if end - _SLOT <= began + _TINY * began:
+                if end > began:
+                    self._passed[place] = (end, passed - amount)
+                    self._sum -= amount
+                return
+
     def take(self, amount: float, now: float) -> None:
-        """`amount` passes; a negative one gives back what was taken too much."""
+        """`amount` passes."""
         self._forget(now)
         self.bucket.take(amount, now)
         self._sum += amount

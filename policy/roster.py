@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from policy.standing import NOWHERE, Standing, summed
+from policy.standing import NOWHERE, Row, Standing, summed
 from schemas.envelope import Beat, Event, Serving
 
 _MISSED = 3  # beats that may be missing before a process counts as gone
@@ -28,7 +28,7 @@ class Roster:
         self.on_gone: Callable[[str], None] = lambda _process: None
         self._known: dict[str, _Known] = {}
         self._queues: dict[str, int] = {}
-        self._rows: dict[Key, dict[str, Serving]] = {}  # to the process's row
+        self._rows: dict[Key, dict[str, Row]] = {}  # to the process's row
         self._standings: dict[Key, Standing] = {}
         self._handed: dict[str, int] = {}  # by deployment
         self._refused: dict[Key, float] = {}  # to when it may be called again, by what we were told ourselves
@@ -96,18 +96,27 @@ class Roster:
     def handed(self, deployment: str, change: int) -> None:
         """One more request, or one less, is on its way to a deployment."""
         self._handed[deployment] = max(0, self._handed.get(deployment, 0) + change)
-        for standing in self._of(deployment):
-            standing.handed = self._handed[deployment]
+        for (owner, _), standing in self._standings.items():
+            if owner == deployment:
+                standing.handed = self._handed[deployment]
 
-    def begun(self, deployment: str) -> None:
-        """A call has begun there."""
-        for standing in self._of(deployment):
-            standing.begun += 1
+    def begun(self, deployment: str, model: str, process: str) -> None:
+        """A call has begun there, in that process."""
+        for key in {(deployment, ""), (deployment, model)}:
+            row = self._rows.get(key, {}).get(process)
+            if row is not None:
+                row.begun += 1
+            if key in self._standings:
+                self._standings[key].begun += 1
 
-    def over(self, deployment: str) -> None:
+    def over(self, deployment: str, model: str, process: str) -> None:
         """A call there is over."""
-        for standing in self._of(deployment):
-            standing.over += 1
+        for key in {(deployment, ""), (deployment, model)}:
+            row = self._rows.get(key, {}).get(process)
+            if row is not None:
+                row.over += 1
+            if key in self._standings:
+                self._standings[key].over += 1
 
     def sweep(self, *, deaf: bool) -> None:
         """Forget who fell silent. While we are `deaf` ourselves (no connection) nobody else is to blame."""
@@ -123,10 +132,6 @@ class Roster:
                 if known.role == "worker":
                     self.on_gone(process)
 
-    def _of(self, deployment: str) -> list[Standing]:
-        found = self._standings.get((deployment, ""))
-        return [] if found is None else [found]
-
     def _replace(self, process: str, before: tuple[Serving, ...], after: tuple[Serving, ...]) -> None:
         for row in before:
             key = (row.deployment, row.model)
@@ -140,6 +145,6 @@ class Roster:
                 del self._queues[row.queue]
         for row in after:
             key = (row.deployment, row.model)
-            self._rows.setdefault(key, {})[process] = row
+            self._rows.setdefault(key, {})[process] = Row(row, self.clock())
             self._standings.pop(key, None)
             self._queues[row.queue] = self._queues.get(row.queue, 0) + 1

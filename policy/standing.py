@@ -47,24 +47,37 @@ class Standing:
         return max(0.0, self.at + self.shut - now)
 
 
+@dataclass(slots=True)
+class Row:
+    """What one process said at `at`, and the calls that have begun and ended there since."""
+
+    serving: Serving
+    at: float
+    begun: int = 0
+    over: int = 0
+
+
 NOWHERE = Standing(0.0)
 """The standing of a deployment that nobody serves."""
 
 
-def summed(rows: Iterable[Serving], now: float) -> Standing:
-    """One deployment's rows, one per process."""
+def summed(rows: Iterable[Row], now: float) -> Standing:
+    """One deployment's rows, one per process, brought up to `now`."""
     found = Standing(now, shut=float("inf"))
     measured = 0
     for row in rows:
+        serving, age = row.serving, now - row.at
         found.alive = True
-        found.slots += row.slots
-        found.in_flight += row.in_flight
-        found.room += row.room
-        found.pace += row.pace
-        found.latency += row.latency
-        measured += row.latency > 0
-        found.slowest = max(found.slowest, row.slowest)
-        found.shut = min(found.shut, row.shut)
-        found.used = max(found.used, row.used)
+        found.slots += serving.slots
+        found.in_flight += serving.in_flight
+        found.room += serving.room + serving.pace * max(0.0, age - serving.shut)
+        found.pace += serving.pace
+        found.latency += serving.latency
+        measured += serving.latency > 0
+        found.slowest = max(found.slowest, serving.slowest)
+        found.shut = min(found.shut, max(0.0, serving.shut - age))
+        found.used = max(found.used, serving.used)
+        found.begun += row.begun
+        found.over += row.over
     found.latency /= max(1, measured)
     return found if found.alive else Standing(now)

@@ -131,11 +131,14 @@ class Valve(Generic[T]):
         self._slots.running -= 1
         if end.failure is Kind.PROVIDER_RATE_LIMIT:
             self.limiter.refused(mark, end.retry_after, now)
-        elif end.used is not None:
+        if end.used is not None:
             self.limiter.settle(mark, end.used, now)
             self._typical = mark.cost
+        else:
+            self.limiter.failed(mark, end.failure is Kind.PROVIDER_RATE_LIMIT, now)
         self.circuit.ended(end.failure, now)
         if end.failure is None:
+            self.limiter.accepted(mark)
             self._window.succeeded()
             self._learn_latency(end.seconds, now)
         elif end.failure in _CALM:

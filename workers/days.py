@@ -45,6 +45,7 @@ class Days:
             try:
                 scarce = await self._grant(gate) or scarce
             except FAILED as problem:
+                self._assume(gate)
                 _LOG.warning("the day's use of %s is not known: %s", gate.deployment.id, described(problem))
         return scarce
 
@@ -60,6 +61,16 @@ class Days:
         tokens = _part(limits.tpd, used.tokens, copies) - running * gate.limiter.typical
         day.grant(requests, tokens, until)
         return requests < copies * 10 + running
+
+    def _assume(self, gate: Gate) -> None:
+        """The ledger is away: what was granted holds for its day, and of a new one nothing is used yet."""
+        day, limits, clock = gate.limiter.day, gate.deployment.limits, asyncio.get_running_loop().time
+        assert day is not None
+        if clock() >= day.until:
+            now = self._now()
+            until = clock() + (day_of(now, limits.daily_reset)[1] - now).total_seconds()
+            copies = gate.limiter.copies
+            day.grant(_part(limits.rpd, 0, copies), _part(limits.tpd, 0, copies), until)
 
     async def _run(self) -> None:
         scarce = False

@@ -85,13 +85,14 @@ class Job:
     failure: Failure | None = None  # how it ended, once it has
     hurried: bool = False  # the request's own deadline was the shorter: its end says nothing of the provider
     told: Callable[[Told], None] = lambda _: None  # hears what the provider says of its limits
-    task: asyncio.Task[None] | None = None  # set by `execute`: one that is cancelled before its first step never runs
+    task: asyncio.Task[None] | None = None
+    begun: bool = False  # a task that is cancelled before its first step never runs, so it is not
 
     def stop(self, kind: Kind, why: str) -> None:
         """End the call from outside: the asker is gone (CANCELLED) or we are (DRAINING). Later calls change nothing."""
         if self.stopped is None:
             self.stopped = Failure(kind, why)
-            if self.task is not None:
+            if self.task is not None and self.begun:
                 self.task.cancel()
 
     def refuse(self, failure: Failure) -> None:
@@ -102,7 +103,7 @@ class Job:
 
 async def execute(job: Job, bench: Bench) -> None:
     """Run the job to its end. Raises nothing; cancelled only through `Job.stop`."""
-    job.task = asyncio.current_task()
+    job.begun = True
     try:
         await _attempt(job, bench)
         failure = None

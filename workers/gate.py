@@ -12,6 +12,7 @@ from broker.port import Bus, Delivery
 from broker.topology import handoff_queue, requests_queue
 from policy.circuit import Circuit, Rules
 from policy.limiter import Cost, Limiter, Mark
+from policy.meter import MINUTE
 from policy.share import Share
 from policy.valve import End, Lane, Slots, Valve
 from schemas.catalog import upstream_model
@@ -93,7 +94,7 @@ class Gate:
             self._begin(job, None, None)
             return
         valve = self._valve_of(job.request)
-        valve.hold(job, lane, self._cost(job))
+        valve.hold(job, lane, self._cost(job, valve.limiter))
         self._open(valve)
 
     def drop(self, job: Job) -> bool:
@@ -126,9 +127,10 @@ class Gate:
                 limiter.share(part.copies)
             self._setting.changed()
 
-    def pace_of_all(self) -> float:
-        """Calls per second that its limits allow all processes together; 0: not limited."""
-        return self._limiter.pace() * self._limiter.copies
+    @property
+    def rate(self) -> float:
+        """Calls per second that all processes together may begin by the configuration, so that all agree; 0: any."""
+        return (self.deployment.limits.rpm or 0.0) / MINUTE
 
     def heard(self, row: Serving) -> None:
         """How it stands in another process: failures and refusals there count here."""
@@ -235,10 +237,11 @@ class Gate:
             if model and not valve.held and not valve.running:
                 del self._valves[model]
 
-    def _cost(self, job: Job) -> Cost:
-        if not self._limiter.counts_tokens:
+    def _cost(self, job: Job, limiter: Limiter) -> Cost:
+        if not limiter.counts_tokens:
             return Cost()
-        return Cost(*estimate_call(job.body, self._limiter.typical_output))
+        prompt, completion = estimate_call(job.body, limiter.typical_output)
+        return Cost(min(prompt, limiter.largest), min(completion, limiter.largest))
 
     def _open(self, valve: Valve[Job]) -> None:
         """Start all that may start, and look again when the next one may."""

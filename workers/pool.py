@@ -48,9 +48,7 @@ class Pools:
         self._bench = bench
         self._events = events
         self._config = config
-        self._served = [(deployment, adapter(deployment)) for deployment in served]
-        self._adapters = {deployment.id: found for deployment, found in self._served}
-        self.gates: list[Gate] = []
+        self._adapters = {deployment.id: adapter(deployment) for deployment in served}
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._draining = False
@@ -62,6 +60,7 @@ class Pools:
         self._pulse = Pulse(events, self._beat, beat)
         events.listen(self._heard)
         bench.bus.on_return = self._asker_gone
+        self.gates = [Gate(deployment, self._setting(deployment)) for deployment in served]
 
     @property
     def running(self) -> int:
@@ -70,7 +69,6 @@ class Pools:
 
     async def start(self) -> None:
         """Consume, and say so."""
-        self.gates = [Gate(deployment, self._setting(deployment)) for deployment, _ in self._served]
         self._pulse.start()
         self._events.tell(RollCall())
         for gate in self.gates:
@@ -161,16 +159,17 @@ class Pools:
             self._peers.sweep(deaf=late or self._bench.bus.trouble is not None)
             self._share()
             for gate in self.gates:
-                gate.tick()
+                try:
+                    gate.tick()
+                except Exception:  # noqa: BLE001 (one deployment's trouble must not stop the others)
+                    _LOG.exception("the deployment %s could not be looked after", gate.deployment.id)
             self._expire()
 
     def _share(self) -> None:
         for gate in self.gates:
             deployment = gate.deployment
             living = self._peers.living(deployment.id) | {self._bench.worker}
-            gate.shared(
-                share(self._bench.worker, living, deployment.id, gate.pace_of_all(), deployment.limits.parallel)
-            )
+            gate.shared(share(self._bench.worker, living, deployment.id, gate.rate, deployment.limits.parallel))
 
     def _expire(self) -> None:
         """What waits here beyond its deadline is told so, and costs nothing."""
@@ -200,9 +199,13 @@ class Pools:
             lane=lane,
         )
         earlier = self._jobs.get(request.id)
+        if earlier is not None and earlier.request.n > request.n:
+            delivery.ack()  # of two publications the older one is wanted no more
+            return
         if earlier is not None and not self._drop(earlier):
-            # Its delivery was lost with a connection, or it was published anew: the message is ours once more.
-            earlier.stop(Kind.DRAINING, "The connection to the queue was lost.")
+            # It was published anew, or its delivery was lost with a connection: the message is ours once more.
+            again = earlier.request.n == request.n
+            earlier.stop(Kind.DRAINING if again else Kind.CANCELLED, "The request came to this worker anew.")
         self._jobs[request.id] = job
         gate.hold(job, lane)
 
@@ -246,12 +249,11 @@ class Pools:
                 pass
 
     def _compare(self, beat: Beat) -> None:
-        rows = {row.deployment: row for row in beat.serving if row.cooling or row.refused}
-        if rows:
-            for gate in self.gates:
-                row = rows.get(gate.deployment.id)
-                if row is not None:
-                    gate.heard(row)
+        for row in beat.serving:
+            if row.cooling or row.refused:
+                for gate in self.gates:
+                    if gate.deployment.id == row.deployment:
+                        gate.heard(row)
 
     def _cancel(self, request: str, attempt: str, n: int) -> None:
         job = self._jobs.get(request)

@@ -66,7 +66,7 @@ class Tap:
                 await self._turn()
             except BusError as error:
                 _LOG.warning("the queue %s cannot be consumed: %s", self._queue, error)
-                self._wanted = self._has = 0  # the next `want` tries again
+                self._wanted = self._has  # the next `want` tries again
                 return
 
     async def _turn(self) -> None:

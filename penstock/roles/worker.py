@@ -31,12 +31,12 @@ async def start(house: House, stack: AsyncExitStack) -> None:
     )
     served = tuple(d for d in config.deployments if not house.providers or d.provider in house.providers)
     pools = Pools(config, served, bench, house.events, adapter)
-    await pools.start()
-    house.has_pools = True
     if any(gate.limiter.day is not None for gate in pools.gates):
         days = Days(await house.ledger(stack), pools.gates, lambda: datetime.now(UTC))
         await days.start()
         stack.push_async_callback(days.stop)
+    await pools.start()
+    house.has_pools = True
     stack.push_async_callback(pools.drain, config.settings.drain)
 
 

@@ -35,7 +35,8 @@ async def shared(postgres: Postgres, tmp_path_factory: pytest.TempPathFactory) -
     server = await asyncio.to_thread(RabbitMQServer)
     try:
         broker = await asyncio.to_thread(server.start)
-        async with ground(folder, broker.base_url, postgres.url(name), PENSTOCK_DRAIN="8", PENSTOCK_BUS_WAIT="60", slots=40) as g:
+        settings = {"PENSTOCK_DRAIN": "8", "PENSTOCK_BUS_WAIT": "60"}
+        async with ground(folder, broker.base_url, postgres.url(name), slots=40, **settings) as g:
             yield Stage(server, g, folder / "state")
     finally:
         await asyncio.to_thread(server.discard)

@@ -186,4 +186,5 @@ def test_estimates_that_are_right_on_average_keep_a_token_limit(
     passed = [(at, float(counts(cost))) for at, cost in found]
     late = 1.0 if real is _exact else 1 + seconds / 60 * 0.2  # an error shows when the call has ended
     assert fullest_minute(passed) <= 1.02 * limit * late
-    assert used(passed, 70, 300) >= 0.95 * limit
+    # What was estimated too high counts in its own minute until the call has ended: that is the price of keeping it.
+    assert used(passed, 70, 300) >= (0.95 if real is _exact else 0.94) * limit

@@ -97,8 +97,10 @@ def test_whatever_is_said_a_wait_is_finite_and_true(
         wait = learned.wait(amount, now)
         assert 0 <= wait < math.inf
         assert learned.wait(amount, now + wait) <= 1e-6 + wait / 50, "what may pass at once grows with the rate"
-        now += min(wait, 100.0)
         assert learned.pace() >= 0
+        now += wait
+        if now > 1e7:
+            return  # a clock that late is too coarse
 
 
 def limited(now: float = 0.0) -> Learned:

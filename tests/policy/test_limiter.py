@@ -226,9 +226,9 @@ def test_the_pace_is_that_of_the_tightest_limit(limits: Limits, copies: int, typ
     assert limiter.pace() == pytest.approx(pace)
 
 
-def test_a_day_limits_nothing_before_it_was_counted() -> None:
+def test_nothing_begins_before_a_day_was_counted() -> None:
     for limits in (Limits(rpm=60, rpd=1), Limits(tpd=1)):
-        assert begun(Limiter(limits, 0.0), Cost(5, 5), LATER, most=5) == 5
+        assert begun(Limiter(limits, 0.0), Cost(5, 5), LATER, most=5) == 0
 
 
 @pytest.mark.parametrize(
@@ -243,7 +243,7 @@ def test_what_is_left_of_a_day_is_kept_to(requests: float, tokens: float, calls:
     assert begun(limiter, cost, LATER) == calls
     assert limiter.room(cost, LATER) < 1
     assert limiter.wait(cost, LATER) == 3600
-    assert limiter.wait(cost, LATER + 3600) == 0, "another day; the ledger's next count says how much of it"
+    assert limiter.wait(cost, LATER + 3600) == 1, "another day; the ledger's next count says how much of it"
 
 
 def test_a_new_count_replaces_the_old_one() -> None:

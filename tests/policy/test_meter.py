@@ -174,10 +174,22 @@ def test_what_is_given_back_at_once_was_never_taken(limit: float, steps: Steps, 
     meters = [Meter(limit, 0.0), Meter(limit, 0.0)]
     (_, now), _ = [driven(meter, limit, steps, 0.0) for meter in meters]
     meters[0].take(taken * limit, now)
-    meters[0].take(-back * taken * limit, now)
+    meters[0].give_back(back * taken * limit, now, now)
     meters[1].take(taken * limit * (1 - back), now)
     for later in (now, now + 10, now + 70):
         assert meters[0].wait(limit / 2, later) == pytest.approx(meters[1].wait(limit / 2, later), abs=1e-5)
+
+
+def test_what_is_given_back_goes_to_its_own_minute() -> None:
+    """Or calls that are estimated too high would fill one minute twice."""
+    meter = Meter(600.0, 0.0)
+    meter.take(300, 70.0)
+    meter.take(10, 100.0)
+    meter.give_back(290, 70.0, 110.0)
+    assert meter.used(110.0) == pytest.approx(20 / 600)
+    assert meter.used(131.5) == pytest.approx(10 / 600), "that minute is over, and what it gave back with it"
+    meter.give_back(5, 70.0, 140.0)  # nothing is left to be given back to
+    assert meter.used(140.0) == pytest.approx(10 / 600)
 
 
 def test_what_was_estimated_too_low_is_waited_for_afterwards() -> None:

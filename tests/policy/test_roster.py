@@ -118,15 +118,23 @@ def test_calls_count_until_the_next_beat_tells_of_them() -> None:
     beat = worker("w", Serving("q", "d", 10, in_flight=2))
     roster, clock, _ = heard(beat)
     assert (roster.standing("d").room_now(0.0), roster.standing("d").busy) == (8, 2)
-    roster.begun("d")
-    roster.begun("d")
-    roster.over("d")
+    roster.begun("d", "m", "w")
+    roster.begun("d", "m", "w")
+    roster.over("d", "m", "w")
     assert (roster.standing("d").room_now(0.0), roster.standing("d").busy) == (7, 3)
-    roster.begun("unknown")
-    roster.over("unknown")
+    roster.begun("unknown", "m", "w")
+    roster.over("unknown", "m", "w")
     clock.now = 1.0
     roster.heard(beat)
     assert (roster.standing("d").room_now(1.0), roster.standing("d").busy) == (8, 2)
+
+
+def test_a_beat_of_one_process_says_nothing_of_the_calls_of_another() -> None:
+    roster, _, _ = heard(worker("w", Serving("q", "d", 10)))
+    for _ in range(8):
+        roster.begun("d", "", "w")
+    roster.heard(worker("x", Serving("q", "d", 10)))
+    assert roster.standing("d").room_now(0.0) == 12
 
 
 def test_what_is_on_its_way_counts_until_it_has_arrived() -> None:

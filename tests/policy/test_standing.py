@@ -6,14 +6,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from policy.standing import NOWHERE, Standing, summed
+from policy.standing import NOWHERE, Row, Standing, summed
 from schemas.envelope import Serving
 
 NOW = 100.0
 
 
-def row(slots: int = 10, **changes: Any) -> Serving:
-    return Serving("q", "d", slots, **changes)
+def row(slots: int = 10, **changes: Any) -> Row:
+    return Row(Serving("q", "d", slots, **changes), NOW)
+
+
+def test_a_row_is_as_old_as_its_beat() -> None:
+    old = Row(Serving("q", "d", 10, room=1, pace=2.0, shut=0.5), NOW - 2, begun=1)
+    found = summed([old], NOW)
+    assert (found.shut, found.room) == (0, 1 + 2.0 * 1.5)
+    assert found.room_now(NOW) == 3
 
 
 def test_rows_are_summed_up() -> None:

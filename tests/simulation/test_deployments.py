@@ -8,7 +8,7 @@ from tests.simulation.parts import GROUP, Api
 from tests.simulation.provider import Character
 from tests.simulation.world import LONG, REST, WARM, Place, Plan, limits, world
 
-RATES = {"large": 20.0, "small": 2.0}  # calls per second
+RATES = {"large": 12.0, "small": 1.2}  # calls per second
 FAILING = (100.0, 120.0)
 TOTAL = 1.2 * sum(RATES.values())  # requests per second
 

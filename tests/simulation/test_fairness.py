@@ -8,8 +8,8 @@ from tests.simulation.ideal import Arrival, max_min_fair
 from tests.simulation.world import LONG, REST, WARM, Plan, one, world
 
 KEYS = [str(n) for n in range(10)]
-RATE = 4.0  # calls per second
-OWN = 0.12  # requests per second of each of the nine: less than a fair share, so all of it is due to them
+RATE = 2.5  # calls per second
+OWN = 0.075  # requests per second of each of the nine: less than a fair share, so all of it is due to them
 SLOT = 1 / RATE
 """A service slot: the time between two calls that the limit lets begin.
 

@@ -5,10 +5,11 @@ from typing import NamedTuple
 import pytest
 
 from tests.simulation.figures import between, served
-from tests.simulation.parts import Api, Asked
+from tests.simulation.parts import DEADLINE, Api, Asked
 from tests.simulation.world import LONG, REST, WARM, Plan, one, world
 
 SECONDS = LONG - WARM
+LONG_CALL = 4.7  # seconds: 999 of 1000 calls take less
 
 
 class Mode(NamedTuple):
@@ -17,19 +18,31 @@ class Mode(NamedTuple):
     configured: bool
     headers: bool
     rate: float = 60.0  # calls per second
+    answered: float = 1.0  # of the requests, as long as the limit allows them all
     refused: float = 0.01  # 429s of the provider's, per call
     goodput: float = 0.97  # successes, of what the limit allows
     calls: float = 1.05  # per success
     patience: float = 1.0  # seconds in which a refusal comes
-    late: float = 0.0  # of the requests, not answered by their deadline
-    certain: bool = True  # who comes when told to is admitted
+    late: float = 0.0002  # of the requests: called in time, and the call took longer than nearly any
+    certain: bool = True  # who is told when to come is admitted then
 
 
 CONFIGURED = Mode(configured=True, headers=True)
 LEARNED = Mode(configured=False, headers=True, refused=0.05)
-# Nothing but refusals tells of a limit, so it is looked for by passing it; and before the first one a backlog is taken
-# on that would take no time if there were no limit. It is told late that it is too late.
-SILENT = Mode(False, False, rate=20.0, refused=0.05, goodput=0.93, calls=1.05, patience=30.0, late=0.01, certain=False)
+SILENT = Mode(
+    configured=False,
+    headers=False,
+    rate=20.0,
+    answered=0.97,
+    refused=0.02,
+    goodput=0.95,
+    patience=30.0,
+    late=0.002,
+    certain=False,
+)
+"""Only refusals tell of a limit, so it is looked for by passing it, and what is known is wrong by some per cent. Before
+the first refusal a backlog is taken on that would be none without a limit: who is in it is told late that it is too
+late."""
 MODES = pytest.mark.parametrize("mode", [CONFIGURED, LEARNED, SILENT], ids=["configured", "learned", "silent"])
 
 
@@ -49,7 +62,8 @@ def test_bursts_wait_and_every_request_is_answered(mode: Mode) -> None:
         house.poisson(in_bursts, peak, Api.ask)
         house.run(LONG + REST)
     calls = between(house.provider.sent(), WARM, LONG)
-    assert {asked.status for asked in house.asked} == {200}
+    assert {asked.status for asked in house.asked} <= {200, 429}
+    assert sum(asked.status == 200 for asked in house.asked) >= mode.answered * len(house.asked)
     assert between(house.provider.refused, WARM, LONG) < mode.refused * calls
 
 
@@ -65,10 +79,12 @@ def test_what_cannot_be_answered_in_time_is_refused_at_once(mode: Mode) -> None:
         house.run(LONG + REST)
     asked_for = [asked for asked in house.asked if WARM <= asked.at < LONG]
     refused = [asked for asked in asked_for if asked.status == 429]
+    late = [asked for asked in asked_for if asked.status not in (200, 429)]
     successes = served(house.asked, WARM, LONG)
     assert successes >= mode.goodput * mode.rate * SECONDS
     assert between(house.provider.sent(), WARM, LONG) <= mode.calls * successes
-    assert sum(asked.status not in (200, 429) for asked in asked_for) <= mode.late * len(asked_for)
+    assert len(late) <= mode.late * len(asked_for)
+    assert not mode.certain or all(DEADLINE - asked.waited > LONG_CALL for asked in late)
     assert max(asked.ended - asked.at for asked in refused) <= mode.patience
     assert min(asked.retry_after for asked in refused) >= 1
     assert not mode.certain or [asked.status for asked in again] == [200] * len(last)
