@@ -306,7 +306,7 @@ async def test_what_cannot_be_in_time_is_refused_at_once(sides: Sides) -> None:
         health = system.asker.lines.overview()
     assert (late.status_code, late.json()["error"]["code"]) == (429, "deadline_unreachable")
     assert seconds < 0.5
-    assert 1 <= int(late.headers["retry-after"]) <= 3
+    assert 1 <= int(late.headers["retry-after"]) <= 4  # three before it at one a second, and others come
     assert [answer.status_code for answer in answers] == [200, 200, 200]
     assert health == []
 

@@ -110,8 +110,8 @@ STILL = of(10, 0, 0, 0)
         (of(0, 0, 100, 0), 5000, 0.1, True),
         (STILL, 90, 10.0, True),
         (STILL, 110, 10.0, False),
-        (STILL._replace(slowest=2.0), 70, 10.0, True),
-        (STILL._replace(slowest=2.0), 90, 10.0, False),  # ten seconds are nine of waiting and two of the answer
+        (STILL._replace(slowest=2.0), 60, 10.0, True),
+        (STILL._replace(slowest=2.0), 80, 10.0, False),  # eight seconds of waiting, and three of the answer
         (STILL._replace(slowest=60.0), 40, 10.0, True),  # an answer may take half of what is left
         (STILL._replace(slowest=60.0), 60, 10.0, False),
         (of(10, 50, 0, 30.0), 0, 29.0, False),
