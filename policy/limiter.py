@@ -63,7 +63,7 @@ class Limiter:
         ]
         known = [limit for limit in (limits.tpm, limits.itpm, limits.otpm, limits.tpd) if limit is not None]
         self._estimates = bool(known)
-        self.largest = int(min(known, default=_LARGEST))  # tokens that a call is taken to have: more would fit nowhere
+        self.largest = int(min(known, default=_LARGEST)) // 2  # tokens that a call is taken to have: it holds up others
         self.day = Allowance() if limits.rpd is not None or limits.tpd is not None else None
         self._learned = None if self._requests or self._tokens else (Learned(now), Learned(now))
         self._passed = [0.0, 0.0, 0.0]  # requests, prompt tokens, completion tokens
@@ -162,6 +162,11 @@ class Limiter:
     def share(self, copies: int) -> None:
         """So many processes serve the deployment now."""
         self.copies = max(1, copies)
+
+    def begin_fresh(self, now: float) -> None:
+        """Nobody else serves the deployment: the limits are taken to be whole."""
+        for meter in self._meters():
+            meter.begin_fresh(now)
 
     def start_over(self, now: float) -> None:
         """We were away, and do not know what the others did meanwhile."""

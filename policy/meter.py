@@ -78,6 +78,12 @@ class Meter:
         self._sum = part * slots
         self.bucket.level, self.bucket.at = min(1.0, self.bucket.burst), now
 
+    def begin_fresh(self, now: float) -> None:
+        """Nobody else has used it lately."""
+        self._passed.clear()
+        self._sum = 0.0
+        self.bucket.level, self.bucket.at = self.bucket.burst, now
+
     def left(self, now: float) -> float:
         """How much may pass at once."""
         self._forget(now)

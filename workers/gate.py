@@ -141,6 +141,10 @@ class Gate:
             if row.refused:
                 valve.limiter.heard(row.refused, now)
 
+    def alone(self) -> None:
+        """We have just begun, and nobody else is here."""
+        self._limiter.begin_fresh(self._clock())
+
     def start_over(self) -> None:
         """We were away for a while: others may have used the limits."""
         now = self._clock()

@@ -29,6 +29,7 @@ _REMEMBERED = 10_000  # cancelled requests that may still arrive
 _LAST_WORDS = 5.0  # seconds that jobs whose call has ended have to tell asker and ledger
 _LOOK = 0.05  # seconds between two looks at what still runs while draining
 _TICK = 0.1  # seconds between two looks at what the gates consume
+_ANSWERS = 0.2  # seconds in which others answer a roll call
 _AWAY = 2.0  # seconds: who was stopped for so long does not know what the others did
 _TOGETHER = 0.02  # seconds in which news share a beat
 _PROBE = pack(Probe())
@@ -149,6 +150,10 @@ class Pools:
         """Adapt what is consumed to what can be done, and each share to who is there."""
         loop = asyncio.get_running_loop()
         last = loop.time()
+        await asyncio.sleep(_ANSWERS)
+        for gate in self.gates:
+            if not self._peers.living(gate.deployment.id):
+                gate.alone()
         while True:
             await asyncio.sleep(_TICK)
             before, last = last, loop.time()

@@ -13,6 +13,7 @@ from broker.memory import MemoryBus
 from broker.outbox import Outbox
 from broker.port import Address, Message
 from broker.topology import REPLIES, REQUESTS, handoff_queue, requests_queue, topology_of
+from policy.valve import Lane
 from schemas.config import Config, Deployment, Limits, Settings
 from schemas.envelope import Beat, Cancel, Class, Endpoint, Event, Failed, Request, Started, pack, unpack_frame
 from schemas.failures import Kind
@@ -60,13 +61,13 @@ class Yard:
                 self.told.clear()
                 await self.told.wait()
 
-    async def ask(self, name: str, queue: str = "", model: str = "g", **fields: object) -> None:
+    async def ask(self, name: str, queue: str = "", model: str = "g", body: bytes = BODY, **fields: object) -> None:
         """A request in a queue, the group's unless another is said."""
         facts = {"received": NOW, "published": NOW, "deadline": NOW + 60, "reply_to": self.inbox, **fields}
         group = "w/*" if "/" in model else "g"
         request = Request(id=name, endpoint=Endpoint.CHAT, group=group, model=model, **facts)  # type: ignore[arg-type]
         to = Address(REQUESTS, queue or requests_queue(group))
-        await self.bus.publish(to, Message(pack(request, BODY), name, name))
+        await self.bus.publish(to, Message(pack(request, body), name, name))
 
     async def started(self) -> Started:
         """The next announcement."""
@@ -128,10 +129,10 @@ async def test_calls_begin_at_the_limits_pace_in_their_order(upstream: Upstream,
     clock = asyncio.get_running_loop().time
     async with yard(tmp_path, at(upstream, limits=Limits(rpm=1200))) as works:
         begin = clock()
-        for n in range(21):
+        for n in range(41):
             await works.ask(f"r{n}")
-        await upstream.received(21)
-        assert clock() - begin >= 0.95  # twenty a second
+        await upstream.received(41)
+        assert clock() - begin >= 0.95  # twenty at once, and twenty a second
         row = (await works.beat(used=0.5)).serving[0]
         assert row.pace == 20
 
@@ -258,3 +259,44 @@ async def test_a_limit_on_parallel_calls_is_shared(upstream: Upstream, tmp_path:
         assert upstream.open_calls == 3
         gate.set()
         await upstream.received(8)
+
+
+@pytest.mark.parametrize("digits", [9, 400])
+async def test_an_absurd_estimate_holds_nobody_up(upstream: Upstream, tmp_path: Path, digits: int) -> None:
+    upstream.script(up.json({"error": {"message": "Too many.", "type": "invalid_request_error"}}, 400), OK)
+    body = b'{"model":"g","messages":[],"max_tokens":1' + b"0" * digits + b"}"
+    async with yard(tmp_path, at(upstream, limits=Limits(tpm=60_000))) as works:
+        await works.ask("r1", body=body)
+        assert (await works.failed()).failure.kind is Kind.INVALID_REQUEST
+        await works.ask("r2")
+        await upstream.received(2)
+
+
+async def test_a_call_that_is_cancelled_before_its_first_step_is_done_with(upstream: Upstream, tmp_path: Path) -> None:
+    async with yard(tmp_path, at(upstream)) as works:
+        pools, held = works.workers[0], Taken()
+        await pools.gates[0].close()
+        await works.bus.consume(requests_queue("g"), held, 1)
+        await works.ask("r1")
+        pools._take(pools.gates[0], await held.next(), Lane.SHARED)
+        pools._cancel("r1", "", 0)
+        assert (await works.failed()).failure.kind is Kind.CANCELLED
+        await asyncio.sleep(0.05)
+        assert not works.bus.left(requests_queue("g"))
+        assert pools.gates[0].running == 0
+    assert not upstream.requests
+
+
+async def test_of_two_publications_the_newer_one_counts(upstream: Upstream, tmp_path: Path) -> None:
+    gate = asyncio.Event()
+    upstream.script(up.chunked([gate, b'{"choices":[{}]}'], "application/json"))
+    async with yard(tmp_path, at(upstream)) as works:
+        await works.ask("r1", n=2)
+        await upstream.received(1)
+        await works.ask("r1", n=1)
+        await asyncio.sleep(0.05)
+        gate.set()
+        assert (await works.started()).n == 2
+        await asyncio.sleep(0.05)
+        assert not works.bus.left(requests_queue("g"))
+    assert len(upstream.requests) == 1
