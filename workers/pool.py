@@ -248,8 +248,11 @@ class Pools:
                 if waiting is not None and not waiting.done():
                     waiting.set_result(go)
             case Beat(role="worker") if event.process != self._bench.worker:
+                new = not self._peers.alive(event.process)
                 self._peers.heard(event)
                 self._compare(event)
+                if new:  # who comes counts at once
+                    self._share()
             case _:
                 pass
 
