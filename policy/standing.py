@@ -68,8 +68,12 @@ def summed(rows: Iterable[Row], now: float) -> Standing:
     for row in rows:
         serving, age = row.serving, now - row.at
         found.alive = True
-        found.slots += serving.slots
         found.in_flight += serving.in_flight
+        found.begun += row.begun
+        found.over += row.over
+        if not serving.slots:
+            continue  # it leaves the deployment to the others
+        found.slots += serving.slots
         found.room += serving.room + serving.pace * max(0.0, age - serving.shut)
         found.pace += serving.pace
         found.latency += serving.latency
@@ -77,7 +81,6 @@ def summed(rows: Iterable[Row], now: float) -> Standing:
         found.slowest = max(found.slowest, serving.slowest)
         found.shut = min(found.shut, max(0.0, serving.shut - age))
         found.used = max(found.used, serving.used)
-        found.begun += row.begun
-        found.over += row.over
+    found.shut = 0.0 if found.shut == float("inf") else found.shut
     found.latency /= max(1, measured)
     return found if found.alive else Standing(now)

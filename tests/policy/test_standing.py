@@ -104,3 +104,10 @@ def test_room_comes_with_time_and_goes_with_calls(
         assert used.room_now(at) <= still.room_now(at)
     assert still.room_now(NOW + later + more) >= still.room_now(NOW + later) or still.room_now(NOW + later) <= 0
     assert used.busy - still.busy == begun + handed
+
+
+def test_who_leaves_a_deployment_to_others_adds_nothing_to_it() -> None:
+    found = summed([row(5, room=2, pace=0.5, shut=1.0), row(0, room=1, pace=0.5), row(0, pace=0.5)], NOW)
+    assert (found.alive, found.slots, found.room, found.pace, found.shut) == (True, 5, 2, 0.5, 1.0)
+    alone = summed([row(0)], NOW)
+    assert (alone.alive, alone.room_now(NOW), alone.shut_now(NOW)) == (True, 0, 0)
