@@ -7,7 +7,7 @@ more; the rest waits here, where the next one can be any key's (docs/adr/0012).
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from api.pending import Pending
 from api.planner import Planner
@@ -19,6 +19,9 @@ from policy.plan import Candidate, choose, soonest
 from schemas.config import Deployment
 from schemas.envelope import Class
 
+_SMOOTHING = 0.02
+_OTHERS = 1.15  # times as long between two turns of a key as between two calls: it is not alone
+_UNSURE = 1.1  # times the wait that a key's own turns tell: who else will come is chance
 _LOOK = 0.05  # seconds until the next look at a line that could not move
 _SHUT = 0.25  # seconds: while nothing can begin for longer, nothing is sent
 _OVERDUE = 0.25  # seconds after which what was handed to one deployment may go to another
@@ -34,6 +37,13 @@ class Publish(Protocol):
         """`deployment` is the one that it is handed to, or empty."""
 
 
+class Turn(NamedTuple):
+    """When a key's request left the line last, and the seconds between two of them, smoothed; 0: not known."""
+
+    at: float
+    interval: float = 0.0
+
+
 @dataclass(slots=True, eq=False)
 class Line:
     """The requests for one set of deployments. `out` counts those in the queue that have not begun."""
@@ -46,6 +56,7 @@ class Line:
     prefers: bool
     waiting: FairQueue[Pending] = field(default_factory=FairQueue)
     out: int = 0
+    turns: dict[str, Turn] = field(default_factory=dict)  # of the keys that have requests waiting
     timer: asyncio.TimerHandle | None = None
 
     @property
@@ -69,9 +80,14 @@ class Lines:
 
     def outlook(self, pending: Pending) -> tuple[Outlook, float]:
         """What its deployments can do, and how many requests would be before it if it joined now."""
-        line = self._find(pending)
-        before = line.out + line.waiting.ahead(pending.request.caller.key_hash, _weight(pending))
-        return self._look(line, self._roster.clock())[1], before
+        line, key = self._find(pending), pending.request.caller.key_hash
+        before = line.out + line.waiting.ahead(key, _weight(pending))
+        ahead = self._look(line, self._roster.clock())[1]
+        turn = line.turns.get(key)
+        slower = 0.0 if turn is None else turn.interval * ahead.pace
+        if slower > _OTHERS:  # others that come meanwhile go before a key that has much here
+            before = max(before, line.waiting.waiting(key) * slower * _UNSURE)
+        return ahead, before
 
     def full(self, pending: Pending) -> bool:
         """Whether so much waits already that it has no place here."""
@@ -173,6 +189,7 @@ class Lines:
             pending = line.waiting.next()
             if pending is None:
                 break
+            self._note_turn(line, pending, now)
             if chosen is None and not line.whole:
                 chosen = soonest(candidates, now)
             self._send(line, pending, chosen, now)
@@ -183,6 +200,17 @@ class Lines:
         line.timer = None
         if line.waiting:
             self._move(line)
+
+    def _note_turn(self, line: Line, pending: Pending, now: float) -> None:
+        key = pending.request.caller.key_hash
+        last = line.turns.pop(key, None)
+        if not line.waiting.waiting(key):
+            return
+        passed = 0.0 if last is None else now - last.at
+        interval = (
+            passed if last is None or not last.interval else last.interval + _SMOOTHING * (passed - last.interval)
+        )
+        line.turns[key] = Turn(now, interval)
 
     def _may_queue(self, line: Line, candidates: list[Candidate]) -> bool:
         """Others of the group must not get what is for these alone."""

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from policy.standing import Standing
 
 _AHEAD = 0.05  # seconds' worth of requests to have in the queue: the way there and the way of the word that they began
-_LEAST_AHEAD = 2
+_EACH = 2  # requests for each process that serves: the queue hands them out in turn, not to who can begin first
 _SURE = 0.97  # of the pace: limits are kept with a margin
 _SLOW = 1.5  # times the slowest call lately: what an answer may take
 _COMPANY = 0.5  # of the time in which the backlog shrinks enough: others come meanwhile
@@ -26,6 +26,7 @@ class Outlook(NamedTuple):
     flows: tuple[Flow, ...]
     room: float
     slowest: float
+    processes: int = 1
 
     @property
     def shut(self) -> float:
@@ -61,12 +62,13 @@ def outlook(standings: Sequence[Standing], askers: int, now: float) -> Outlook:
         flows=tuple(sorted(flows)),
         room=sum(max(0.0, one.room_now(now)) for one in alive),
         slowest=max((one.slowest for one in alive), default=0.0),
+        processes=sum(one.processes for one in alive),
     )
 
 
 def window(ahead: Outlook) -> float:
     """How many requests may be in the queue and not begun: what has room and little more, for their order is fixed."""
-    return max(ahead.room, 0.0) + _LEAST_AHEAD + ahead.pace * _AHEAD
+    return max(ahead.room, 0.0) + _EACH * max(1, ahead.processes) + ahead.pace * _AHEAD
 
 
 def too_late(ahead: Outlook, before: float, left: float) -> float:

@@ -38,6 +38,11 @@ class FairQueue(Generic[T]):
     def __len__(self) -> int:
         return self._count + len(self._first)
 
+    def waiting(self, key: str) -> int:
+        """How many items of a key are here."""
+        flow = self._flows.get(key)
+        return len(flow.items) if flow is not None else 0
+
     def takes(self, key: str, size: int, bound: int) -> bool:
         """Whether one of this size has a place where all may have `bound`: a key may have half of what is free.
 

@@ -99,6 +99,11 @@ class Learned:
             rates.append(self._told.rate + self._stock / MINUTE)
         return min(rates, default=0.0)
 
+    @property
+    def stated(self) -> float:
+        """Per second, as the provider says it, the same to everybody; 0: it does not."""
+        return self._told.rate + self._stock / MINUTE if self._told is not None else 0.0
+
     def left(self, now: float) -> float | None:
         """How much may pass at once; None: nobody knows of a limit."""
         levels = []

@@ -71,6 +71,13 @@ class Limiter:
         self.typical_output = 0.0  # of them completion tokens
 
     @property
+    def stated(self) -> float:
+        """Calls per second that all processes together may begin, as all of them know it; 0: nobody says."""
+        if self._requests is not None:
+            return self._requests.bucket.rate
+        return self._learned[0].stated if self._learned is not None else 0.0
+
+    @property
     def counts_requests(self) -> bool:
         """Whether a limit on requests is configured."""
         return self._requests is not None

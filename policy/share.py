@@ -5,7 +5,7 @@ from collections.abc import Collection
 from functools import lru_cache
 from typing import NamedTuple
 
-_SECONDS = 3.0  # a process that may begin a call less often than this leaves the deployment to the others
+_OFTEN = 4.0  # calls per second: who may begin fewer leaves the deployment to the others, for providers smooth too
 
 
 @lru_cache(4096)
@@ -33,7 +33,7 @@ def share(process: str, living: Collection[str], deployment: str, rate: float, p
     """
     serving = len(living)
     if rate:
-        serving = min(serving, max(1, int(rate * _SECONDS)))
+        serving = min(serving, max(1, int(rate / _OFTEN)))
     if parallel is not None:
         serving = min(serving, max(1, parallel))
     if parallel is None and serving == len(living):

@@ -15,6 +15,7 @@ class Standing:
 
     at: float
     alive: bool = False
+    processes: int = 0  # that serve it
     slots: int = 0
     in_flight: int = 0
     room: float = 0.0
@@ -73,6 +74,7 @@ def summed(rows: Iterable[Row], now: float) -> Standing:
         found.over += row.over
         if not serving.slots:
             continue  # it leaves the deployment to the others
+        found.processes += 1
         found.slots += serving.slots
         found.room += serving.room + serving.pace * max(0.0, age - serving.shut)
         found.pace += serving.pace

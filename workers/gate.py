@@ -12,7 +12,6 @@ from broker.port import Bus, Delivery
 from broker.topology import handoff_queue, requests_queue
 from policy.circuit import Circuit, Rules
 from policy.limiter import Cost, Limiter, Mark
-from policy.meter import MINUTE
 from policy.share import Share
 from policy.valve import End, Lane, Slots, Valve
 from schemas.catalog import upstream_model
@@ -129,8 +128,8 @@ class Gate:
 
     @property
     def rate(self) -> float:
-        """Calls per second that all processes together may begin by the configuration, so that all agree; 0: any."""
-        return (self.deployment.limits.rpm or 0.0) / MINUTE
+        """Calls per second that all processes together may begin, as all of them know it; 0: any."""
+        return self._limiter.stated
 
     def heard(self, row: Serving) -> None:
         """How it stands in another process: failures and refusals there count here."""

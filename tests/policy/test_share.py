@@ -37,15 +37,16 @@ def test_the_parts_make_the_whole(living: set[str], rate: float, parallel: int |
     [
         (1, 0, None, 1),
         (12, 0, None, 12),
-        (12, 4, None, 12),
-        (12, 3.9, None, 11),  # less than one call in three seconds for each
-        (12, 1, None, 3),
+        (12, 60, None, 12),
+        (12, 47, None, 11),  # fewer than four calls in a second for each
+        (12, 9, None, 2),
+        (12, 1, None, 1),
         (12, 0.01, None, 1),
         (12, 0, 100, 12),
         (12, 0, 5, 5),
-        (12, 1, 5, 3),
-        (3, 1, 5, 3),
-        (2, 1, 5, 2),
+        (12, 12, 5, 3),
+        (3, 12, 5, 3),
+        (2, 12, 5, 2),
     ],
 )
 def test_how_many_serve(living: int, rate: float, parallel: int | None, serving: int) -> None:

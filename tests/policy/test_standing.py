@@ -29,7 +29,7 @@ def test_rows_are_summed_up() -> None:
         row(6, in_flight=2, room=4, pace=3.0, latency=3.0, slowest=4.0, shut=1.0, used=0.25),
     ]
     assert summed(rows, NOW) == Standing(
-        NOW, True, slots=10, in_flight=5, room=5, pace=5, latency=2, slowest=5, shut=1, used=0.5
+        NOW, True, processes=2, slots=10, in_flight=5, room=5, pace=5, latency=2, slowest=5, shut=1, used=0.5
     )
 
 

@@ -61,4 +61,4 @@ def test_nobody_notices_the_one_that_sends_a_hundred_times_as_much() -> None:
         assert one_of.statuses == {200}
         assert one_of.waited <= 2 * one_of.ideal + SLOT
         assert jain(one_of.goodput) >= 0.97
-        assert one_of.hot + sum(one_of.goodput) >= 0.95 * RATE * (LONG - WARM)  # it has what they leave
+        assert one_of.hot + sum(one_of.goodput) >= 0.9 * RATE * (LONG - WARM)  # it has what they leave
