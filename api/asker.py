@@ -20,7 +20,7 @@ from api.planner import Planner
 from broker.events import Events
 from broker.port import Address, Bus, BusDown, BusError, Inbox, Message
 from broker.topology import REPLIES, REQUESTS, requests_queue
-from policy.admission import too_late
+from policy.admission import hopeless, too_late
 from policy.decision import Again, Fallback, GiveUp
 from policy.roster import Roster
 from schemas.config import Settings
@@ -72,6 +72,7 @@ class Asker:
         self._now = world.now
         self._settings = settings
         self.lines = Lines(world.planner, self._publish, lambda: self._bus.trouble is None, settings.queue_bytes)
+        self.lines.late = self._late
         self._pending: dict[str, Pending] = {}
         self._unserved: dict[str, float] = {}
         self._leaving = Leaving(settings.disconnect_grace, self._stop)
@@ -283,6 +284,15 @@ class Asker:
         if failure.kind is Kind.PROVIDER_RATE_LIMIT:
             self._planner.refused(attempt.deployment, attempt.model, failure.retry_after)
         return attempt.deployment
+
+    def _late(self, pending: Pending, latency: float) -> bool:
+        """Its turn has come too late: then it is told so, and takes no room from those behind it."""
+        request = pending.request
+        if not hopeless(request.deadline - self._now(), request.deadline - request.received, latency):
+            return False
+        pending.line = None
+        asyncio.get_running_loop().call_soon(self._failed, pending, refusals.too_late(0.0, 0.0))
+        return True
 
     def _rejoin(self, pending: Pending) -> None:
         pending.timer = None

@@ -74,6 +74,7 @@ class Lines:
         self._publish = publish
         self._bound = bound  # bytes of what may wait in one line
         self._ready = ready  # whether anything can be published now
+        self.late: Callable[[Pending, float], bool] = lambda _pending, _latency: False  # tells it so, if it is
         self._lines: dict[tuple[str, ...], Line] = {}
         self._handed: dict[Pending, float] = {}  # to when it was
         self.others: Callable[[str], int] = lambda _queue: 0  # other processes that have requests waiting for a queue
@@ -190,6 +191,8 @@ class Lines:
             if pending is None:
                 break
             self._note_turn(line, pending, now)
+            if line.waiting and self.late(pending, ahead.latency):
+                continue
             if chosen is None and not line.whole:
                 chosen = soonest(candidates, now)
             self._send(line, pending, chosen, now)

@@ -8,8 +8,9 @@ from policy.standing import Standing
 _AHEAD = 0.05  # seconds' worth of requests to have in the queue: the way there and the way of the word that they began
 _EACH = 2  # requests for each process that serves: the queue hands them out in turn, not to who can begin first
 _SURE = 0.97  # of the pace: limits are kept with a margin
-_SLOW = 1.5  # times the slowest call lately: what an answer may take
+_SLOW = 1.25  # times the slowest call lately: what an answer may take
 _COMPANY = 0.5  # of the time in which the backlog shrinks enough: others come meanwhile
+_LIKELY = 3.0  # times the usual latency: nearly all answers are there by then
 _PART = 0.5  # of the time that is left: an answer is not expected to take more
 
 
@@ -27,6 +28,8 @@ class Outlook(NamedTuple):
     room: float
     slowest: float
     processes: int = 1
+    latency: float = 0.0  # usual, of the slower ones
+    askers: int = 1
 
     @property
     def shut(self) -> float:
@@ -60,21 +63,23 @@ def outlook(standings: Sequence[Standing], askers: int, now: float) -> Outlook:
     flows = (Flow(one.shut_now(now), one.pace / max(1, askers)) for one in alive)
     return Outlook(
         flows=tuple(sorted(flows)),
-        room=sum(max(0.0, one.room_now(now)) for one in alive),
+        room=sum(max(0.0, one.room_now(now, max(1, askers))) for one in alive),
         slowest=max((one.slowest for one in alive), default=0.0),
         processes=sum(one.processes for one in alive),
+        latency=max((one.latency for one in alive), default=0.0),
+        askers=max(1, askers),
     )
 
 
 def window(ahead: Outlook) -> float:
     """How many requests may be in the queue and not begun: what has room and little more, for their order is fixed."""
-    return max(ahead.room, 0.0) + _EACH * max(1, ahead.processes) + ahead.pace * _AHEAD
+    return max(ahead.room, 0.0) + _EACH * max(1, ahead.processes) / ahead.askers + ahead.pace * _AHEAD
 
 
 def too_late(ahead: Outlook, before: float, left: float) -> float:
     """Seconds after which a request could be taken that has `before` others before it and `left` seconds; 0: now.
 
-    The answer itself takes time too: as long as the slowest lately and a half, at most half of what is left.
+    The answer itself takes time too: as long as the slowest lately and a quarter, at most half of what is left.
     """
     wait = ahead.wait(before)
     late = wait + min(ahead.slowest * _SLOW, left * _PART) - left
@@ -82,3 +87,12 @@ def too_late(ahead: Outlook, before: float, left: float) -> float:
         return 0.0
     backlog = min(late, wait - ahead.shut)
     return late + backlog * _COMPANY if backlog > 0 else late
+
+
+def hopeless(left: float, patience: float, latency: float) -> bool:
+    """Whether a request whose turn has come is too late for its answer, while others wait who are not.
+
+    `left` of the `patience` that it came with, in seconds. Without this a line that was once late stays late, and its
+    calls are made for nobody.
+    """
+    return left < min(latency * _LIKELY, patience * _PART)

@@ -12,6 +12,7 @@ from schemas.failures import POLICY_NAMES, TABLE, Kind
 
 _MINUTE = 60.0
 _ENOUGH = 5  # calls in a minute that say something
+_LAST = 20  # calls: more than half of them failed, and a busy deployment need not fail for half a minute
 _AT_ONCE = frozenset({Kind.PROVIDER_AUTH, Kind.PROVIDER_NOT_FOUND, Kind.PROVIDER_TIMEOUT, Kind.PROVIDER_QUOTA})
 _NAMES = {kind: name for name, kinds in POLICY_NAMES.items() for kind in kinds}
 
@@ -35,6 +36,7 @@ class Circuit:
         self._under_test = 0
         self._ends: deque[tuple[float, Kind | None]] = deque()
         self._failures = 0
+        self._last: deque[bool] = deque(maxlen=_LAST)
 
     def cooling(self, now: float) -> float:
         """Seconds until it may be called again."""
@@ -53,6 +55,7 @@ class Circuit:
         hurt = failure is not None and TABLE[failure].hurts
         self._ends.append((now, failure if hurt else None))
         self._failures += hurt
+        self._last.append(hurt)
         while self._ends and self._ends[0][0] < now - _MINUTE:
             self._failures -= self._ends.popleft()[1] is not None
         if failure is not None and hurt and not self._rules.alone and (self._testing or self._is_too_much(failure)):
@@ -68,6 +71,7 @@ class Circuit:
         self._until = max(self._until, now + seconds)
         self._testing = seconds > 0
         self._ends.clear()
+        self._last.clear()
         self._failures = 0
 
     def _is_too_much(self, failure: Kind) -> bool:
@@ -76,5 +80,7 @@ class Circuit:
         if allowed is not None:
             return self._failures > allowed
         if failure in _AT_ONCE:
+            return True
+        if sum(self._last) * 2 > _LAST:
             return True
         return len(self._ends) >= _ENOUGH and self._failures * 2 > len(self._ends)

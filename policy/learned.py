@@ -1,11 +1,12 @@
 """The limit of a deployment for which none is configured: what its provider says, and what its refusals show.
 
-The provider's headers give a bucket. Refusals give a rate: it falls below what was accepted when one comes, and grows
-slowly while none does (AIMD), so that a limit that nobody tells is kept within a few per cent.
+The provider's headers give a limit per minute, and what is left of it. Refusals give a rate: it falls below what was
+accepted when one comes, and grows slowly while none does (AIMD), so that a limit that nobody tells is kept within a few
+per cent.
 """
 
 from policy.bucket import Bucket
-from policy.meter import MINUTE
+from policy.meter import MINUTE, Meter
 from schemas.limits import Remaining
 
 _FALL, _GROWTH = 0.95, 0.01  # factor at a refusal; fraction per second without one
@@ -21,19 +22,21 @@ class Learned:
     """One quantity, requests or tokens, as all processes use it. Nothing is limited until a sign of a limit comes."""
 
     def __init__(self, now: float) -> None:
-        self._told: Bucket | None = None
+        self._told: Meter | None = None
         self._found: Bucket | None = None
         self._rate = 0.0  # accepted per second, smoothed
         self._at = now
         self._fell = now - MINUTE
+        self._grew = now
         self._good = 0.0  # the rate at which calls went through last
         self._stock = 0.0  # of an hour's or a day's limit: it may be used at any pace
         self._most = 1.0  # that was ever said to be left: what may pass at once
+        self._word = now - MINUTE  # when the call began whose answer was listened to last
 
     def wait(self, amount: float, now: float, keep: float = 0.0) -> float:
         """Seconds until `amount` may pass; `keep` is the fraction of a bucketful that must then be left."""
         told, found = self._told, self._found
-        wait = told.wait(amount + keep * told.burst, now) if told is not None else 0.0
+        wait = told.wait(amount, now, keep) if told is not None else 0.0
         if found is None:
             return wait
         self._grow(found, now)
@@ -49,18 +52,24 @@ class Learned:
         self._rate += amount / _SPAN
 
     def told(self, said: Remaining, age: float, since: float, now: float) -> None:
-        """The provider's word of `age` seconds ago; `since` is what passed after the call that it answers had begun."""
-        if said.limit is None or said.limit <= 0:
+        """The provider's word of `age` seconds ago; `since` is what passed after the call that it answers had begun.
+
+        The newest word counts: how much of an older one's room overflowed meanwhile is not known.
+        """
+        if said.limit is None or said.limit <= 0 or now - age < self._word:
             return
+        self._word = now - age
         self._most = max(self._most, said.left + 1)
         if self._told is None:
             if said.left - since > said.limit / 2:
                 return  # nothing that could become scarce soon
-            self._told = Bucket(0.0, 0.0, 0.0, now)
-        told = self._told
-        told.rate, told.burst, told.at = _rate(said, said.limit), min(said.limit, self._most), now
-        told.level = min(told.burst, said.left + told.rate * age) - since
-        self._stock = max(0.0, told.level) if said.reset is not None and said.reset > MINUTE else 0.0
+            self._told = Meter(said.limit, now)
+            self._told.assume(max(0.0, said.limit - said.left) + since, now)
+        bucket, longer = self._told.bucket, said.reset is not None and said.reset > MINUTE
+        self._told.limit = float("inf") if longer else said.limit
+        bucket.rate, bucket.burst, bucket.at = _rate(said, said.limit), min(said.limit, self._most), now
+        bucket.level = min(bucket.burst, said.left + bucket.rate * age - since)
+        self._stock = max(0.0, bucket.level) if longer else 0.0
 
     def refused(self, amount: float, began: float, now: float) -> None:
         """A call that began at `began` was refused; those that had begun before the last fall say nothing new.
@@ -96,32 +105,31 @@ class Learned:
         """Per second, as far as is known; 0: nothing limits it."""
         rates = [] if self._found is None else [self._found.rate]
         if self._told is not None:
-            rates.append(self._told.rate + self._stock / MINUTE)
+            rates.append(self._told.bucket.rate + self._stock / MINUTE)
         return min(rates, default=0.0)
 
-    @property
-    def stated(self) -> float:
-        """Per second, as the provider says it, the same to everybody; 0: it does not."""
-        return self._told.rate + self._stock / MINUTE if self._told is not None else 0.0
+    def said(self) -> float:
+        """Per second, as the provider says it: what every process knows alike; 0: it says nothing."""
+        return 0.0 if self._told is None else self._told.bucket.rate
 
     def left(self, now: float) -> float | None:
         """How much may pass at once; None: nobody knows of a limit."""
-        levels = []
-        for bucket in (self._told, self._found):
-            if bucket is not None:
-                bucket.advance(now)
-                levels.append(max(0.0, bucket.level))
+        levels = [] if self._told is None else [self._told.left(now)]
+        if self._found is not None:
+            self._found.advance(now)
+            levels.append(max(0.0, self._found.level))
         return min(levels, default=None)
 
     def start_over(self, now: float) -> None:
         """We do not know what passed meanwhile."""
-        for bucket in (self._told, self._found):
-            if bucket is not None:
-                bucket.level, bucket.at = min(1.0, bucket.burst), now
+        if self._told is not None:
+            self._told.start_over(now)
+        if self._found is not None:
+            self._found.level, self._found.at = min(1.0, self._found.burst), now
 
     def _grow(self, found: Bucket, now: float) -> None:
         self._decay(now)
-        past = now - max(self._fell, found.at)
+        past, self._grew = now - max(self._fell, self._grew), now
         if past > 0:
             found.advance(now)
             if self._rate > found.rate / 2:  # what is not used proves nothing

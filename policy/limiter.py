@@ -71,13 +71,6 @@ class Limiter:
         self.typical_output = 0.0  # of them completion tokens
 
     @property
-    def stated(self) -> float:
-        """Calls per second that all processes together may begin, as all of them know it; 0: nobody says."""
-        if self._requests is not None:
-            return self._requests.bucket.rate
-        return self._learned[0].stated if self._learned is not None else 0.0
-
-    @property
     def counts_requests(self) -> bool:
         """Whether a limit on requests is configured."""
         return self._requests is not None
@@ -193,13 +186,21 @@ class Limiter:
 
     def pace(self) -> float:
         """Calls per second that can go on beginning in this process; 0: nothing limits them."""
-        tokens = max(1.0, self.typical)
+        if self._learned is None:
+            return self.agreed() / self.copies
+        return self._slowest(*(learned.pace() for learned in self._learned)) / self.copies
+
+    def agreed(self) -> float:
+        """Calls per second of all processes together, by what they all know alike: what is configured or told."""
         if self._learned is not None:
-            rates = [self._learned[0].pace(), self._learned[1].pace() / tokens]
-        else:
-            rates = [self._requests.bucket.rate if self._requests is not None else 0.0]
-            rates += [meter.bucket.rate / tokens for meter, _, _ in self._tokens if self.typical]
-        return min((rate for rate in rates if rate), default=0.0) / self.copies
+            return self._slowest(*(learned.said() for learned in self._learned))
+        requests = self._requests.bucket.rate if self._requests is not None else 0.0
+        return self._slowest(requests, *(meter.bucket.rate for meter, _, _ in self._tokens if self.typical))
+
+    def _slowest(self, requests: float, *tokens: float) -> float:
+        """The least of these rates, in calls per second; 0 is no limit."""
+        rates = [requests, *(rate / max(1.0, self.typical) for rate in tokens)]
+        return min((rate for rate in rates if rate), default=0.0)
 
     def used(self, now: float) -> float:
         """The largest fraction of a configured limit that passed in the last minute, by everybody."""

@@ -10,7 +10,7 @@ from collections import deque
 from policy.bucket import Bucket
 
 MINUTE = 60.0
-_SLOT = 0.6  # seconds of the window: what passed together leaves it together
+_SLOT = 0.1  # seconds of the window: what passed together leaves it together
 _MARGIN = 0.3  # seconds by which the provider's clock may see two calls closer together than ours
 _SMALL = 10.0  # of a small limit this much may pass at once: the window is exact anyway
 _TINY = 1e-9
@@ -72,17 +72,22 @@ class Meter:
 
     def start_over(self, now: float) -> None:
         """As if the limit had been used evenly for a minute; one call may pass, or a small limit's first would wait."""
-        slots = round(MINUTE / _SLOT)
-        part = max(0.0, self.limit - 1.0) / slots
-        self._passed = deque((now - MINUTE + (slot + 1) * _SLOT, part) for slot in range(slots))
-        self._sum = part * slots
+        if self.limit < float("inf"):
+            self.assume(max(0.0, self.limit - 1.0), now)
         self.bucket.level, self.bucket.at = min(1.0, self.bucket.burst), now
 
+    def assume(self, passed: float, now: float) -> None:
+        """So much has passed in the last minute, evenly."""
+        slots = round(MINUTE / _SLOT)
+        part = passed / slots
+        self._passed = deque((now - MINUTE + (slot + 1) * _SLOT, part) for slot in range(slots))
+        self._sum = part * slots
+
     def begin_fresh(self, now: float) -> None:
-        """Nobody else has used it lately."""
+        """Nobody else has used it lately; a second's worth may pass at once. A larger burst is missing every minute."""
         self._passed.clear()
         self._sum = 0.0
-        self.bucket.level, self.bucket.at = self.bucket.burst, now
+        self.bucket.level, self.bucket.at = min(self.bucket.burst, max(1.0, self.bucket.rate)), now
 
     def left(self, now: float) -> float:
         """How much may pass at once."""

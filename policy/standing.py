@@ -28,15 +28,18 @@ class Standing:
     over: int = 0
     handed: int = 0
 
-    def room_now(self, now: float) -> float:
-        """How many calls could begin at once, as far as one can tell."""
+    def room_now(self, now: float, askers: int = 1) -> float:
+        """How many calls could begin at once, as far as one can tell; for one of so many processes that have some.
+
+        What the others began is not known before the next beat.
+        """
         if not self.alive or now < self.at + self.shut:
             return 0.0
         gone = self.begun + self.handed
-        free = self.slots - self.in_flight + self.over - gone
+        free = (self.slots - self.in_flight) / askers + self.over - gone
         if not self.pace:
             return free
-        return min(free, self.room - gone + self.pace * (now - self.at - self.shut))
+        return min(free, (self.room + self.pace * (now - self.at - self.shut)) / askers - gone)
 
     @property
     def busy(self) -> int:

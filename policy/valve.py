@@ -163,7 +163,7 @@ class Valve(Generic[T]):
 
     def pace(self) -> float:
         """Calls per second that can go on starting; 0: not known to be limited."""
-        limited = self.limiter.pace()
+        limited = self.limiter.pace() if self._slots.most > 0 else 0.0
         if not self.latency:
             return limited
         served = self._slots.most / self.latency

@@ -129,7 +129,7 @@ class Gate:
     @property
     def rate(self) -> float:
         """Calls per second that all processes together may begin, as all of them know it; 0: any."""
-        return self._limiter.stated
+        return self._limiter.agreed()
 
     def heard(self, row: Serving) -> None:
         """How it stands in another process: failures and refusals there count here."""

@@ -165,5 +165,5 @@ def test_a_while_in_which_all_is_refused_is_no_rate(seconds: float, headers: boo
     since = backlog.now
     backlog.run(30)
     accepted, refused = backlog.judged(since)
-    assert accepted >= 0.7
+    assert accepted >= (0.65 if headers else 0.7)  # what was told as used up comes back evenly over the minute
     assert refused <= 0.05

@@ -45,7 +45,7 @@ def test_a_word_gives_the_pace(said: Remaining, pace: float) -> None:
     learned.told(said, 0.0, 0.0, 0.0)
     assert learned.pace() == pytest.approx(pace)
     assert learned.left(0.0) == said.left
-    assert learned.wait(said.left + 1, 0.0) == pytest.approx(1 / pace)
+    assert 1 / pace <= learned.wait(said.left + 1, 0.0) * 1.001 <= 1 / pace + 0.5  # the minute's slots and margin
 
 
 @pytest.mark.parametrize("reset", [61.0, 3600.0, 86400.0])
