@@ -6,7 +6,7 @@ from typing import NamedTuple
 from policy.standing import Standing
 
 _AHEAD = 0.05  # seconds' worth of requests to have in the queue: the way there and the way of the word that they began
-_EACH = 2  # requests for each process that serves: the queue hands them out in turn, not to who can begin first
+_EACH = 2  # requests for each further process that serves: the queue hands them out in turn, not to who can begin
 _SURE = 0.97  # of the pace: limits are kept with a margin
 _SLOW = 1.25  # times the slowest call lately: what an answer may take
 _COMPANY = 0.5  # of the time in which the backlog shrinks enough: others come meanwhile
@@ -73,7 +73,7 @@ def outlook(standings: Sequence[Standing], askers: int, now: float) -> Outlook:
 
 def window(ahead: Outlook) -> float:
     """How many requests may be in the queue and not begun: what has room and little more, for their order is fixed."""
-    return max(ahead.room, 0.0) + _EACH * max(1, ahead.processes) / ahead.askers + ahead.pace * _AHEAD
+    return max(ahead.room, 0.0) + (1 + _EACH * max(0, ahead.processes - 1)) / ahead.askers + ahead.pace * _AHEAD
 
 
 def too_late(ahead: Outlook, before: float, left: float) -> float:
