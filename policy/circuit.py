@@ -1,7 +1,8 @@
 """The health of one deployment: when it is cooled down after failures, and when it is tried again.
 
 LiteLLM's rules: at once for what will not heal by itself (401, 404), for a timeout; for more than half of at least
-five calls in a minute, and here of the last twenty; or past `allowed_fails` where that is set. A group's only deployment is never cooled down.
+five calls in a minute, and here of the last twenty too; or past `allowed_fails` where that is set. A group's only
+deployment is never cooled down.
 """
 
 from collections import deque
