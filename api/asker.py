@@ -291,7 +291,7 @@ class Asker:
         if not hopeless(request.deadline - self._now(), request.deadline - request.received, latency):
             return False
         pending.line = None
-        asyncio.get_running_loop().call_soon(self._failed, pending, refusals.too_late(0.0, 0.0))
+        asyncio.get_running_loop().call_soon(self._failed, pending, refusals.turn_too_late())
         return True
 
     def _rejoin(self, pending: Pending) -> None:

@@ -32,6 +32,11 @@ def too_late(wait: float, possible_in: float) -> Failure:
     return Failure(Kind.TOO_LATE, said, retry_after=possible_in)
 
 
+def turn_too_late() -> Failure:
+    """It waited longer than was thought, and its answer would not come in time."""
+    return Failure(Kind.TOO_LATE, "The request's turn came too late for an answer within its deadline.")
+
+
 def queue_full() -> Failure:
     """As much waits as may."""
     return Failure(Kind.QUEUE_FULL, "The queue for this model is full.")
