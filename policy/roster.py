@@ -13,7 +13,6 @@ Key = tuple[str, str]
 
 @dataclass(slots=True)
 class _Known:
-    role: str
     serving: tuple[Serving, ...]
     waiting: dict[str, int]
     patience: float
@@ -26,7 +25,7 @@ class Roster:
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
         self.on_gone: Callable[[str], None] = lambda _process: None
-        self._known: dict[str, _Known] = {}
+        self._known: dict[tuple[str, str], _Known] = {}  # by role and process: one process may have several roles
         self._queues: dict[str, int] = {}
         self._rows: dict[Key, dict[str, Row]] = {}  # to the process's row
         self._standings: dict[Key, Standing] = {}
@@ -40,9 +39,9 @@ class Roster:
         """
         if not isinstance(event, Beat):
             return
-        now, known = self.clock(), self._known.get(event.process)
+        now, known = self.clock(), self._known.get((event.role, event.process))
         before = known.serving if known is not None else ()
-        self._known[event.process] = _Known(event.role, event.serving, event.waiting, event.every * _MISSED, now)
+        self._known[event.role, event.process] = _Known(event.serving, event.waiting, event.every * _MISSED, now)
         if event.role == "worker":
             self._replace(event.process, before, event.serving)
 
@@ -52,12 +51,11 @@ class Roster:
 
     def alive(self, process: str) -> bool:
         """True if this worker process beats."""
-        known = self._known.get(process)
-        return known is not None and known.role == "worker"
+        return ("worker", process) in self._known
 
     def serving(self) -> dict[str, tuple[Serving, ...]]:
         """What each living worker process said last."""
-        return {process: known.serving for process, known in self._known.items() if known.role == "worker"}
+        return {process: known.serving for (role, process), known in self._known.items() if role == "worker"}
 
     def living(self, deployment: str) -> set[str]:
         """The processes that could serve a deployment."""
@@ -65,7 +63,7 @@ class Roster:
 
     def askers(self, queue: str, but: str = "") -> int:
         """How many processes other than `but` have requests waiting for this queue."""
-        return sum(1 for name, known in self._known.items() if name != but and known.waiting.get(queue))
+        return sum(1 for (_, name), known in self._known.items() if name != but and known.waiting.get(queue))
 
     def standing(self, deployment: str, model: str = "") -> Standing:
         """How a deployment stands, and a model of it where that is held up by itself; not alive: nobody serves it."""
@@ -125,11 +123,11 @@ class Roster:
             for known in self._known.values():
                 known.seen = now
             return
-        for process, known in list(self._known.items()):
+        for (role, process), known in list(self._known.items()):
             if now - known.seen > known.patience:
-                del self._known[process]
-                self._replace(process, known.serving, ())
-                if known.role == "worker":
+                del self._known[role, process]
+                if role == "worker":
+                    self._replace(process, known.serving, ())
                     self.on_gone(process)
 
     def _replace(self, process: str, before: tuple[Serving, ...], after: tuple[Serving, ...]) -> None:

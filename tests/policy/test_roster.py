@@ -236,3 +236,15 @@ def test_it_never_knows_more_or_less_than_the_last_beats_of_the_living(
             assert roster.living(deployment) == {name for name, _ in own}
             assert roster.standing(deployment).slots == sum(row.slots for _, row in own)
             assert roster.standing(deployment).alive is bool(own)
+
+
+def test_one_process_may_be_worker_and_api() -> None:
+    roster, clock, _ = heard(worker("w", Serving("q", "d", 10)))
+    for _ in range(4):
+        roster.heard(Beat(process="w", role="api", every=1, waiting={"q": 1}))
+        clock.now += 1
+    assert roster.alive("w")
+    assert roster.serving()["w"]
+    assert roster.askers("q", but="x") == 1
+    roster.sweep(deaf=False)
+    assert not roster.alive("w"), "as an API it beats, as a worker it is silent"
