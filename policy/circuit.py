@@ -34,7 +34,6 @@ class Circuit:
         self._rules = rules
         self._until = now
         self._testing = False  # cooled down, and not proved well since
-        self._under_test = 0
         self._ends: deque[tuple[float, Kind | None]] = deque()
         self._failures = 0
         self._last: deque[bool] = deque(maxlen=_LAST)

@@ -26,11 +26,6 @@ class Tap:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    @property
-    def open(self) -> bool:
-        """Whether anything is delivered, or soon will be."""
-        return self._wanted > 0
-
     def want(self, prefetch: int) -> None:
         """How much to have in hand from now on; 0: nothing. Small changes, and too early ones, are left out."""
         if self._closed or prefetch == self._wanted or not self._matters(prefetch):
