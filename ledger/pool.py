@@ -11,7 +11,9 @@ import asyncpg
 from schemas.failures import Kind, Refused
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
-Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record]"
+Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Asked: TypeAlias = "asyncpg.Pool[asyncpg.Record] | asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+"""Whatever a single statement can be put to."""
 
 AWAY = (
     OSError,  # refused, reset, no such socket, no such host, TLS, and `TimeoutError`
@@ -52,7 +54,17 @@ async def open_pool(url: str, *, size: int = 8, patience: float = 30.0) -> Pool:
 async def connect(url: str, *, patience: float = 10.0) -> Connection:
     """One connection, for what must not share one."""
     dsn, options = address(url)
-    return await asyncpg.connect(dsn, **{"timeout": patience, **options})
+    found: Connection = await asyncpg.connect(dsn, **{"timeout": patience, **options})
+    return found
+
+
+@contextmanager
+def storable() -> Iterator[None]:
+    """Turn "this value can never be stored" into `Refused(INVALID_REQUEST)`; other errors pass."""
+    try:
+        yield
+    except (*UNFIT, UnicodeEncodeError, OverflowError) as problem:
+        raise Refused(Kind.INVALID_REQUEST, _unfit(problem)) from None
 
 
 @contextmanager
@@ -74,6 +86,13 @@ async def reachable(pool: Pool, within: float = 1.0) -> str | None:
     except AWAY as problem:
         return described(problem)
     return None
+
+
+def _unfit(problem: Exception) -> str:
+    """What a client may know of it: no value, no name of a table."""
+    if isinstance(problem, asyncpg.UniqueViolationError):
+        return "There is one with this id or alias already."
+    return "A value of the request cannot be stored."
 
 
 def described(problem: BaseException) -> str:

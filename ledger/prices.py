@@ -79,11 +79,13 @@ class _Known(NamedTuple):
     """What was found out about a model.
 
     `minute` is the one for which the price holds (the list changes prices at whole minutes); 0: for ever.
+    `of` is whose it is: a deployment that is changed keeps its id.
     """
 
     minute: float
     price: Price | None
     window: int | None
+    of: Deployment
 
 
 class PriceBook:
@@ -109,7 +111,7 @@ class PriceBook:
     def price(self, deployment: Deployment, model: str, at: float) -> Price | None:
         """The resolved price, from memory if it still holds then."""
         found = self._models.get((deployment.id, model))
-        if found is None or (found.minute and found.minute != at // 60):
+        if found is None or found.of is not deployment or (found.minute and found.minute != at // 60):
             found = self._resolved(deployment, model, at)
         return found.price
 
@@ -126,7 +128,9 @@ class PriceBook:
     def context_window(self, deployment: Deployment, model: str) -> int | None:
         """How many tokens a prompt may have, by the price list; None: unknown. What a configuration says goes first."""
         found = self._models.get((deployment.id, model))
-        return (found or self._resolved(deployment, model, self._clock())).window
+        if found is None or found.of is not deployment:
+            found = self._resolved(deployment, model, self._clock())
+        return found.window
 
     def _resolved(self, deployment: Deployment, model: str, at: float) -> _Known:
         key = (deployment.id, model)
@@ -139,10 +143,11 @@ class PriceBook:
 def _resolve(deployment: Deployment, model: str, at: float) -> _Known:
     info = _listed(deployment.provider, model, deployment.price_model)
     if info is None:
-        return _Known(0.0, _overridden(_unlisted(deployment), deployment.price), None)
+        return _Known(0.0, _overridden(_unlisted(deployment), deployment.price), None, deployment)
     listed = _reduced(info.get_prices(datetime.fromtimestamp(at, UTC)))
     minute = 0.0 if isinstance(info.prices, ModelPrice) else at // 60
-    return _Known(minute, _overridden(listed or _unlisted(deployment), deployment.price), info.context_window)
+    price = _overridden(listed or _unlisted(deployment), deployment.price)
+    return _Known(minute, price, info.context_window, deployment)
 
 
 def _listed(provider: str, model: str, price_model: str | None) -> ModelInfo | None:

@@ -1,0 +1,98 @@
+"""Field types of management bodies: what is wrong with a value is said before it reaches the ledger.
+
+Bodies keep fields that are not declared (`model_extra`): LiteLLM's clients send many that we only keep and show again.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from policy.periods import duration
+
+
+def _duration(text: str) -> str:
+    duration(text)
+    return text
+
+
+def _name(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must not be empty")
+    if not text.isprintable():
+        raise ValueError("must be printable")
+    return text
+
+
+def _not_a_flag(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted, not true or false")
+    return value
+
+
+Money = Annotated[Decimal, BeforeValidator(_not_a_flag), Field(ge=0, le=10**12, allow_inf_nan=False)]
+"""US dollars."""
+Count = Annotated[int, BeforeValidator(_not_a_flag), Field(ge=0, le=10**15)]
+Period = Annotated[str, Field(max_length=20), AfterValidator(_duration)]
+"""`30d`, `24h` …; see `policy.periods`."""
+Name = Annotated[str, Field(max_length=150), AfterValidator(_name)]
+"""An id, an alias, the name of a model or a tag."""
+Json = dict[str, Any]
+
+
+class Body(BaseModel):
+    """A request's body."""
+
+    model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    def given(self) -> dict[str, Any]:
+        """The declared fields that the client has sent, null included."""
+        return {name: getattr(self, name) for name in self.model_fields_set if name in type(self).model_fields}
+
+    def unknown(self) -> dict[str, Any]:
+        """The fields that are not declared."""
+        return dict(self.model_extra or {})
+
+
+class ModelBudget(BaseModel):
+    """What `model_max_budget` says of one model."""
+
+    model_config = ConfigDict(extra="allow")
+
+    budget_limit: Money | None = None
+    max_budget: Money | None = None
+    time_period: Period | None = None
+    budget_duration: Period | None = None
+
+
+def _model_budgets(value: Any) -> Any:
+    """LiteLLM takes a plain number of dollars too."""
+    if not isinstance(value, dict):
+        return value
+    return {
+        model: {"budget_limit": item} if isinstance(item, int | float) and not isinstance(item, bool) else item
+        for model, item in value.items()
+    }
+
+
+class WithTerms(Body):
+    """What keys, teams, users and budgets can be limited by. None is no limit."""
+
+    max_budget: Money | None = None
+    soft_budget: Money | None = None
+    budget_duration: Period | None = None
+    rpm_limit: Count | None = None
+    tpm_limit: Count | None = None
+    tpd_limit: Count | None = None
+    max_parallel_requests: Count | None = None
+    model_max_budget: Annotated[dict[Name, ModelBudget] | None, BeforeValidator(_model_budgets)] = None
+
+    def given(self) -> dict[str, Any]:
+        """As `Body.given`; the budgets of models as JSON."""
+        found = super().given()
+        if "model_max_budget" in found:
+            budgets = self.model_max_budget or {}
+            found["model_max_budget"] = {
+                model: budget.model_dump(mode="json", exclude_none=True) for model, budget in budgets.items()
+            }
+        return found

@@ -1,0 +1,108 @@
+"""What every management route works with: who asks, the ledger, and changes that are audited and told to everybody.
+
+Routes take `Desk` and `Caller` as parameters; the application's state holds the one `Office`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from typing import Annotated, Any
+
+import msgspec
+from fastapi import Depends, Request, Response
+
+from ledger import audit
+from ledger.pool import Connection, Pool, ledger_needed, storable
+from schemas.access import Access
+from schemas.failures import Kind, Refused
+
+_ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
+
+
+@dataclass(slots=True)
+class Change:
+    """One transaction of a management call. What it `touches` is told to every process once it is committed."""
+
+    connection: Connection
+    access: Access
+    touched: set[str] = field(default_factory=set)
+
+    def touches(self, entity: str, *ids: str | None) -> None:
+        """What was remembered about these is void. `entity`: key, team, user, organization, customer, budget, tag."""
+        self.touched.update(f"{entity}:{one}" for one in ids if one)
+
+    async def record(
+        self,
+        action: str,
+        entity: str,
+        id: str,
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Into the audit log; and the entity is touched."""
+        self.touches(entity, id)
+        caller = self.access.caller
+        actor = caller.user or caller.key_alias
+        await audit.record(self.connection, audit.Entry(actor, caller.key_hash, action, entity, id, before, after))
+
+
+@dataclass(frozen=True, slots=True)
+class Office:
+    """The desk of the management routes; one per process.
+
+    `admit` gives the access behind a request's key once its role allows the route. `tell` sends the names of touched
+    entities to every process.
+    """
+
+    pool: Pool
+    admit: Callable[[Request], Awaitable[Access]]
+    tell: Callable[[frozenset[str]], None]
+    zone: tzinfo = UTC  # whose calendar budgets follow
+    now: Callable[[], datetime] = lambda: datetime.now(UTC)
+
+    @contextmanager
+    def reading(self) -> Iterator[Pool]:
+        """The pool; what it raises becomes `Refused`: 503 when Postgres is away, 400 for a value that cannot be."""
+        with ledger_needed(), storable():
+            yield self.pool
+
+    @asynccontextmanager
+    async def change(self, access: Access) -> AsyncIterator[Change]:
+        """A transaction, committed when the block ends well. Raises `Refused` as `reading` does."""
+        with ledger_needed(), storable():
+            async with self.pool.acquire() as connection, connection.transaction():
+                change = Change(connection, access)
+                yield change
+        if change.touched:
+            self.tell(frozenset(change.touched))
+
+
+def _office(request: Request) -> Office:
+    found: Office = request.app.state.office
+    return found
+
+
+async def _caller(request: Request) -> Access:
+    return await _office(request).admit(request)
+
+
+Desk = Annotated[Office, Depends(_office)]
+"""The office, as a route's parameter."""
+Caller = Annotated[Access, Depends(_caller)]
+"""Who asks, as a route's parameter; a route without it is open to everybody."""
+
+
+def answer(value: Any, status: int = 200) -> Response:
+    """JSON: times as ISO 8601, money as a number."""
+    return Response(_ENCODER.encode(value), status, media_type="application/json")
+
+
+def missing(entity: str, id: object) -> Refused:
+    """There is no such thing: a 404."""
+    return Refused(Kind.NOT_FOUND, f"There is no {entity} '{str(id)[:200]}'.", param=f"{entity}_id")
+
+
+def forbidden(what: str) -> Refused:
+    """The caller's role does not allow it: a 403."""
+    return Refused(Kind.FORBIDDEN, f"This key may not {what}.")

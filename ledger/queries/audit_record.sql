@@ -1,0 +1,2 @@
+INSERT INTO audit_log (actor, actor_key, action, entity, entity_id, before, after)
+VALUES ($1, $2, $3, $4, $5, $6::jsonb, $7::jsonb)
