@@ -25,9 +25,11 @@ _WITH_MODEL = ("/engines/{{model:path}}/{}", "/openai/deployments/{{model:path}}
 _KINDS = {404: Kind.NOT_FOUND, 405: Kind.METHOD, 401: Kind.UNAUTHENTICATED, 403: Kind.FORBIDDEN}
 
 
-def build(desk: Desk, routers: Sequence[APIRouter], version: str) -> Any:
-    """The application of an API process."""
+def build(desk: Desk, routers: Sequence[APIRouter], version: str, **state: Any) -> Any:
+    """The application of an API process; `state` is what its routes find in the application's state."""
     app = bare(routers, version)
+    for name, value in state.items():
+        setattr(app.state, name, value)
     inference = {endpoint: Inference(endpoint, desk) for endpoint in Endpoint}
     for endpoint, handler in inference.items():
         for path in (*_PREFIXES, *_WITH_MODEL):
@@ -120,7 +122,8 @@ async def _invalid(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:])
-    return _render(Failure(Kind.INVALID_REQUEST, f"{where}: {first['msg']}", where or None))
+    said = f"{where}: {first['msg']}" if where else first["msg"]  # the body itself has no name
+    return _render(Failure(Kind.INVALID_REQUEST, said, where or None))
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:

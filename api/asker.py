@@ -3,26 +3,24 @@
 import asyncio
 import contextlib
 import logging
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Collection
 
 import msgspec
 from msgspec import structs
 
 from api import refusals
-from api.announced import AnnouncedAttempts
+from api.connections import Connections
 from api.course import Course
+from api.doubtful import Doubtful
 from api.leaving import Leaving
 from api.lines import Lines
-from api.pending import Pending, Piece
-from api.planner import Planner
-from broker.events import Events
-from broker.port import Address, Bus, BusDown, BusError, Inbox, Message
+from api.payment import Payment
+from api.pending import Pending, Piece, ends
+from api.watch import Watch
+from broker.port import Address, BusDown, BusError, Inbox, Message
 from broker.topology import REPLIES, REQUESTS, requests_queue
 from policy.admission import hopeless, too_late
 from policy.decision import Again, Fallback, GiveUp
-from policy.roster import Roster
 from schemas.config import Settings
 from schemas.envelope import (
     Answer,
@@ -32,7 +30,6 @@ from schemas.envelope import (
     Ended,
     Event,
     Failed,
-    Frame,
     Probe,
     Request,
     RollCall,
@@ -43,21 +40,8 @@ from schemas.envelope import (
 from schemas.failures import Failure, Kind, Refused
 
 _LOG = logging.getLogger("penstock.api")
-_OVERTIME = 10.0  # seconds that a worker has to end a silent stream before we do
 _SWEEP = 0.25
 _FRESH = 0.5  # seconds since it came: such a request was not held up here
-
-
-@dataclass(frozen=True, slots=True)
-class Connections:
-    """What an asker needs of the world: the bus, the events on it, who is there, and what follows from a failure."""
-
-    bus: Bus
-    events: Events
-    roster: Roster
-    attempts: AnnouncedAttempts
-    planner: Planner
-    now: Callable[[], float] = time.time
 
 
 class Asker:
@@ -74,7 +58,8 @@ class Asker:
         self.lines = Lines(world.planner, self._publish, lambda: self._bus.trouble is None, settings.queue_bytes)
         self.lines.late = self._late
         self._pending: dict[str, Pending] = {}
-        self._unserved: dict[str, float] = {}
+        self._watch = Watch(world.roster, settings)
+        self._doubtful = Doubtful()
         self._leaving = Leaving(settings.disconnect_grace, self._stop)
         self._usable = 0.0  # loop time at which the bus was last seen without trouble
         self._inbox: Inbox | None = None
@@ -88,6 +73,23 @@ class Asker:
         self._inbox = await self._bus.inbox(REPLIES, self._arrived, self._inbox_lost)
         self._events.tell(RollCall())
         self._sweeper = asyncio.create_task(self._sweep(), name="asker sweep")
+
+    def expect_changes(self) -> None:
+        """See `Watch`."""
+        self._watch.expect_changes(self._clock())
+
+    def adopt(self, touched: Collection[str]) -> None:
+        """These model groups are others now: what waits for one goes its way anew, or is told that there is none."""
+        open_ = [one for one in self._pending.values() if not one.done and not one.opened]
+        waiting = [one for one in open_ if one.request.group in touched]
+        moved = [one for one in waiting if one.attempt is None and (one.out or one.line is not None)]
+        for pending in moved:
+            self._withdraw(pending)
+        for pending in waiting:
+            if not self._planner.renew(pending) and pending.attempt is None:
+                self._failed(pending, refusals.removed(pending.request))
+            elif pending in moved:
+                self._join(pending)
 
     async def close(self) -> None:
         """Fail whoever still waits, record what is lost, close the inbox."""
@@ -117,28 +119,43 @@ class Asker:
             raise Refused(Kind.BUS_DOWN, f"The message queue is not available: {self._bus.trouble or 'starting'}.")
         return self._inbox.address
 
-    def ask(self, request: Request, body: bytes, course: Course) -> Pending:
+    def ask(self, request: Request, body: bytes, course: Course, payment: Payment | None = None) -> Pending:
         """Send the request on its way; its answer comes out of what is returned. Call `dismiss` with it in the end.
 
         Raises `Refused` when nobody could answer, or not in time.
         """
         pending = Pending(request, body, course, self._settings.slow_reader_bytes)
+        pending.payment = payment
         failure = refusals.made_to_fail(request) if course.wishes.test_fallbacks else course.refusal
         failure = failure or self._refusal(pending)
         while failure is not None:
             if not isinstance(self._planner.decide(pending, failure, "", self._now()), Fallback):
+                if payment is not None:
+                    payment.unused()
                 raise Refused.carrying(failure)
-            self._planner.fall_back(pending, failure.kind)
+            self._fall_back(pending, failure)
             failure = self._refusal(pending)
         self._pending[request.id] = pending
-        self._join(pending)
+        self._enter(pending)
         return pending
+
+    def _fall_back(self, pending: Pending, failure: Failure) -> None:
+        self._planner.fall_back(pending, failure.kind)
+        if pending.payment is not None:
+            pending.payment.moved()
+
+    def _enter(self, pending: Pending, *, first: bool = False) -> None:
+        """Join a line, with what it may cost held anew if that is needed."""
+        if pending.payment is not None and pending.payment.stale:
+            pending.payment.renew(pending, lambda: self._rejoin(pending), pending.fail)
+        else:
+            self._join(pending, first=first)
 
     def _refusal(self, pending: Pending) -> Failure | None:
         """Why its model group cannot serve it in time."""
         served = any(self._roster.standing(d.id).alive for d in pending.course.eligible)
         if not served:
-            return refusals.no_workers(pending.request) if self._settings.pool_wait <= 0 else None
+            return None if self._watch.patient(self._clock()) else refusals.no_workers(pending.request)
         if not self._settings.pacing:
             return None
         if self.lines.full(pending):
@@ -202,6 +219,7 @@ class Asker:
 
     def _forget(self, pending: Pending) -> None:
         del self._pending[pending.request.id]
+        self._doubtful.close(pending)
         pending.finish()
         self.lines.left(pending)
 
@@ -217,7 +235,7 @@ class Asker:
         if isinstance(frame, Started):
             self._started(frame, correlation, pending)
             return
-        if _ends(frame):
+        if ends(frame):
             self._attempts.end(frame.attempt)
         if pending is not None:
             self._take(pending, frame, body)
@@ -229,6 +247,8 @@ class Asker:
             pending.piece(frame, body)
             if pending.answered and not before and attempt is not None:
                 self._roster.over(attempt.deployment, attempt.model, attempt.worker)
+                if pending.payment is not None and isinstance(frame, Answer | Ended):
+                    pending.payment.ended(frame.usage)
             return
         failure = pending.failed(frame)
         if failure is not None:
@@ -238,6 +258,8 @@ class Asker:
 
     def _started(self, frame: Started, correlation: str, pending: Pending | None) -> None:
         verdict = None if pending is None else pending.announced(frame)
+        if pending is None:
+            self._doubtful.begun(correlation)
         if pending is None or verdict is None or not verdict.go:
             self._say_no(frame, correlation)
             if pending is not None and pending.opened and frame.n == pending.request.n:
@@ -246,6 +268,8 @@ class Asker:
         self._roster.begun(frame.deployment, frame.model, frame.worker)
         self.lines.left(pending)
         self._attempts.begin(frame, pending)
+        if pending.payment is not None:
+            pending.payment.begun()
         if verdict.replaces is not None and verdict.replaces.attempt in self._attempts:
             self._events.tell(Cancel(correlation, verdict.replaces.attempt))
             self._attempts.lose(verdict.replaces.attempt)
@@ -254,7 +278,7 @@ class Asker:
 
     def _failed(self, pending: Pending, failure: Failure, attempt: Started | None = None) -> None:
         """An attempt, or the way to one, has failed: once more, elsewhere, or that is the answer."""
-        deployment = "" if attempt is None else self._over(attempt, failure)
+        deployment = "" if attempt is None else self._over(pending, attempt, failure)
         if pending.done or pending.opened or pending in self._leaving:
             pending.fail(failure)
             return
@@ -269,7 +293,7 @@ class Asker:
                     pending.timer = asyncio.get_running_loop().call_later(at - now, self._rejoin, pending)
             case Fallback():
                 pending.begin_anew()
-                self._planner.fall_back(pending, failure.kind)
+                self._fall_back(pending, failure)
                 refusal = self._refusal(pending)
                 if refusal is None:
                     self._rejoin(pending)
@@ -278,8 +302,10 @@ class Asker:
             case GiveUp():
                 pending.fail(failure)
 
-    def _over(self, attempt: Started, failure: Failure) -> str:
+    def _over(self, pending: Pending, attempt: Started, failure: Failure) -> str:
         """An attempt has failed; its deployment."""
+        if pending.payment is not None:
+            pending.payment.ended(None)
         self._roster.over(attempt.deployment, attempt.model, attempt.worker)
         if failure.kind is Kind.PROVIDER_RATE_LIMIT:
             self._planner.refused(attempt.deployment, attempt.model, failure.retry_after)
@@ -297,7 +323,7 @@ class Asker:
     def _rejoin(self, pending: Pending) -> None:
         pending.timer = None
         if not pending.done and pending.attempt is None:
-            self._join(pending, first=True)
+            self._enter(pending, first=True)
 
     def _refused(self, pending: Pending, n: int, error: BusError) -> None:
         """The bus has not taken it; after a lost connection it may be in the queue all the same."""
@@ -366,27 +392,7 @@ class Asker:
                 self._usable = tick
                 self._hand_on()
             for pending in list(self._pending.values()):
-                if pending.opened:
-                    self._watch_silence(pending, tick)
-                elif pending.attempt is None and tick - self._usable > self._settings.bus_wait:
+                if not pending.opened and pending.attempt is None and tick - self._usable > self._settings.bus_wait:
                     pending.fail(Failure(Kind.BUS_DOWN, "The message queue is not available."))
-                else:
-                    self._watch_pool(pending, tick)
-            for request in self._unserved.keys() - self._pending.keys():
-                del self._unserved[request]
-
-    def _watch_silence(self, pending: Pending, tick: float) -> None:
-        if not pending.done and tick - pending.last > pending.request.gap + _OVERTIME:
-            pending.fail(Failure(Kind.PROVIDER_TIMEOUT, "The answer stopped in the middle."))
-
-    def _watch_pool(self, pending: Pending, tick: float) -> None:
-        request, attempt = pending.request, pending.attempt
-        begun = attempt is not None and self._roster.alive(attempt.worker)
-        if begun or any(self._roster.standing(d.id).alive for d in pending.course.eligible):
-            self._unserved.pop(request.id, None)
-        elif tick - self._unserved.setdefault(request.id, tick) >= self._settings.pool_wait:
-            self._failed(pending, refusals.no_workers(request))
-
-
-def _ends(frame: Frame) -> bool:
-    return isinstance(frame, Failed | Ended) or (isinstance(frame, Answer) and not frame.more)
+                elif (failure := self._watch.trouble(pending, tick)) is not None:
+                    self._failed(pending, failure)

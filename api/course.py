@@ -1,9 +1,10 @@
 """Where one request may go, where it has been, and what it brought along to decide that."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.catalog import Resolution
 from schemas.config import Deployment, Fallback, Fallbacks
 from schemas.failures import Failure, Kind, Refused
 
@@ -27,6 +28,8 @@ class Course:
     eligible: tuple[Deployment, ...]
     wishes: Wishes
     prompt: int  # tokens, about
+    only: frozenset[str] | None = None  # of the present group's deployments those that may be asked; None: all
+    allowed: Callable[[str, Resolution], bool] | None = None  # whether a fallback to this may be made; None: to any
     refusal: Failure | None = None  # why no deployment of the group that was asked for may serve it
     tried: set[str] = field(default_factory=set)
     visited: list[str] = field(default_factory=list)

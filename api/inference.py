@@ -14,18 +14,20 @@ from api.asker import Asker
 from api.authenticate import Gatekeeper
 from api.body import ClientGone, Receive, read_body
 from api.course import wishes
+from api.entry import check_model, denied, scopes_of
 from api.idempotency import Idempotency, call_of
 from api.intake import Intake, take_in
+from api.payment import Cashier
 from api.pending import Pending
 from api.planner import Planner
 from api.reply import Reply, Send, request_id
 from api.terms import Extras, caller_of, deadline_of, extras_of, metadata_of
 from broker.seal import Seal
+from schemas.access import Access
 from schemas.catalog import Resolution
 from schemas.config import Settings
 from schemas.envelope import Answer, Chunk, Ended, Endpoint, Opened, Request
 from schemas.failures import Failure, Kind, Refused
-from schemas.usage import Caller
 
 Scope = MutableMapping[str, Any]
 
@@ -43,6 +45,7 @@ class Desk:
     asker: Asker
     seal: Seal | None
     idempotency: Idempotency | None = None
+    cashier: Cashier | None = None
     now: Callable[[], float] = time.time
 
 
@@ -50,7 +53,7 @@ class Asked(NamedTuple):
     """One request as it was received. Times in seconds since the epoch."""
 
     headers: list[tuple[bytes, bytes]]
-    key: Caller
+    access: Access
     data: bytes
     intake: Intake
     extras: Extras
@@ -92,7 +95,7 @@ class Inference:
         """With an `Idempotency-Key`: the answer of the one call that is made for it, here or elsewhere."""
         assert self._desk.idempotency is not None
         path = (self._endpoint, scope.get("path_params", {}).get("model"))
-        call = call_of(asked.headers, asked.key.key_hash, path, asked.data, asked.deadline)
+        call = call_of(asked.headers, asked.access.caller.key_hash, path, asked.data, asked.deadline)
         assert call is not None
 
         async def run(receive: Receive, send: Send) -> None:
@@ -102,7 +105,7 @@ class Inference:
 
     async def _run(self, asked: Asked, receive: Receive, reply: Reply) -> None:
         try:
-            pending = self._ask(asked, reply.id)
+            pending = await self._ask(asked, reply.id)
         except Refused as refused:
             await reply.fail(refused.failure)
             return
@@ -112,19 +115,23 @@ class Inference:
         """The request's key, body and terms."""
         desk, headers = self._desk, scope["headers"]
         received = desk.now()
-        key = desk.gatekeeper.admit(headers)
+        access = await desk.gatekeeper.infer(scope)
         data = await read_body(headers, receive, desk.settings.max_request_bytes)
         intake = take_in(self._endpoint, data, scope.get("path_params", {}).get("model"))
         deadline = deadline_of(intake, headers, desk.settings, received)
-        return Asked(headers, key, data, intake, extras_of(headers), received, deadline)
+        return Asked(headers, access, data, intake, extras_of(headers), received, deadline)
 
-    def _ask(self, asked: Asked, rid: str) -> Pending:
+    async def _ask(self, asked: Asked, rid: str) -> Pending:
         """Everything between the request and the queue."""
-        desk, intake, extras = self._desk, asked.intake, asked.extras
-        found = desk.planner.catalog.resolve(intake.model)
+        desk, intake, extras, access = self._desk, asked.intake, asked.extras, asked.access
+        name = access.aliases.get(intake.model, intake.model) if access.aliases else intake.model
+        found = desk.planner.catalog.resolve(name)
         if found is None:
             raise _unknown_model(intake.model)
-        caller = caller_of(asked.key, intake, asked.headers)
+        caller = caller_of(access.caller, intake, asked.headers)
+        beside = () if desk.cashier is None else await desk.cashier.beside(caller)
+        scopes = scopes_of(access, beside)
+        check_model(scopes, name, found)
         mock = intake.controls.get("mock_response")
         request = Request(
             id=rid,
@@ -148,7 +155,12 @@ class Inference:
             if running is not None:
                 return running
         course = desk.planner.course(found, caller, len(intake.body), wishes(intake.controls, extras.retries))
-        return desk.asker.ask(request, intake.body, course)
+        if scopes:
+            course.allowed = lambda fallback, found: not denied(scopes, fallback, found)
+        payment = None if desk.cashier is None else desk.cashier.payment(access, beside, name, intake.output)
+        if payment is None:
+            return desk.asker.ask(request, intake.body, course)
+        return desk.asker.ask(await payment.first(request, course), intake.body, course, payment)
 
     def _sealed(self, intake: Intake, found: Resolution) -> str:
         if not intake.credentials:

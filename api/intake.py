@@ -69,6 +69,7 @@ class Intake(NamedTuple):
     body: bytes
     controls: Mapping[str, Any]
     credentials: Mapping[str, Any]
+    output: int | None = None  # completion tokens that the body allows, all choices together; None: it does not say
 
 
 def take_in(endpoint: Endpoint, data: bytes, path_model: str | None = None) -> Intake:
@@ -91,6 +92,7 @@ def take_in(endpoint: Endpoint, data: bytes, path_model: str | None = None) -> I
         body=_ENCODER.encode(fields) if changed or path_model is not None else data,
         controls=controls,
         credentials=credentials,
+        output=0 if endpoint is Endpoint.EMBEDDINGS else _output(fields),
     )
 
 
@@ -142,6 +144,18 @@ def _check_input(endpoint: Endpoint, fields: Fields) -> None:
         raise Refused(Kind.INVALID_REQUEST, "Invalid type for 'messages': expected an array.", param=name)
     if endpoint is Endpoint.CHAT and raw[1:].lstrip()[:1] == b"]":
         raise Refused(Kind.INVALID_REQUEST, "Invalid 'messages': expected at least one message.", param=name)
+
+
+def _output(fields: Fields) -> int | None:
+    """What is no number is the provider's to refuse."""
+    most = _whole(fields, "max_completion_tokens")
+    most = _whole(fields, "max_tokens") if most is None else most
+    return None if most is None else most * max(1, _whole(fields, "n") or 1, _whole(fields, "best_of") or 1)
+
+
+def _whole(fields: Fields, name: str) -> int | None:
+    raw = fields.get(name)
+    return int(bytes(raw)) if raw is not None and bytes(raw).isdigit() and len(bytes(raw)) < 10 else None
 
 
 def _user(fields: Fields) -> str:

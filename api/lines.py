@@ -248,7 +248,7 @@ class Lines:
         request, course = pending.request, pending.course
         queue = requests_queue(request.group, request.klass)
         may = course.untried()
-        whole = len(may) == len(self._planner.catalog.groups[request.group])
+        whole = len(may) == len(self._planner.catalog.groups.get(request.group, ()))
         key = (queue, request.model, *(() if whole else (d.id for d in may)))
         line = self._lines.get(key)
         return line or Line(key, queue, request.model, may, whole, self._planner.prefers(may))

@@ -5,31 +5,43 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
+from api.entry import denied
+from schemas.access import Access
 from schemas.catalog import Catalog
 from schemas.failures import Kind, Refused
 
 _CREATED = 1_677_610_602  # models here have no birthday; LiteLLM's constant
 
 
-def routes(catalog: Catalog, admit: Callable[..., object]) -> APIRouter:
-    """The model routes, with and without `/v1`."""
-    router = APIRouter(tags=["models"], dependencies=[Depends(admit)])
+def routes(catalog: Callable[[], Catalog], admit: Callable[..., Any]) -> APIRouter:
+    """The model routes, with and without `/v1`; `catalog` gives the present one, `admit` the caller's `Access`."""
+    router = APIRouter(tags=["models"])
+    caller = Depends(admit)
 
     @router.get("/v1/models")
     @router.get("/models", include_in_schema=False)
-    async def models() -> dict[str, Any]:
-        """Every model group, OpenAI's list shape."""
-        return {"object": "list", "data": [_entry(name) for name in catalog.listing()]}
+    async def models(access: Access = caller) -> dict[str, Any]:
+        """Every model group that the key may name, OpenAI's list shape."""
+        known = catalog()
+        names = [*access.aliases, *known.listing()]
+        return {"object": "list", "data": [_entry(name) for name in dict.fromkeys(names) if _may(access, name, known)]}
 
     @router.get("/v1/models/{model:path}")
     @router.get("/models/{model:path}", include_in_schema=False)
-    async def model(model: str) -> dict[str, Any]:
+    async def model(model: str, access: Access = caller) -> dict[str, Any]:
         """One model group, or a 404."""
-        if catalog.resolve(model) is None:
+        if not _may(access, model, catalog()):
             raise Refused(Kind.UNKNOWN_MODEL, f"The model '{model[:200]}' does not exist.", param="model")
         return _entry(model)
 
     return router
+
+
+def _may(access: Access, name: str, catalog: Catalog) -> bool:
+    """Whether there is such a model, and the key may name it."""
+    meant = access.aliases.get(name, name)
+    found = catalog.resolve(meant)
+    return found is not None and denied(access.scopes, meant, found) is None
 
 
 def _entry(name: str) -> dict[str, Any]:

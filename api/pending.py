@@ -9,14 +9,20 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from schemas.envelope import Answer, Chunk, Ended, Failed, Opened, Request, Started
+from schemas.envelope import Answer, Chunk, Ended, Failed, Frame, Opened, Request, Started
 from schemas.failures import Failure, Kind, Refused
 
 if TYPE_CHECKING:
     from api.course import Course
     from api.lines import Line
+    from api.payment import Payment
 
 Piece = Answer | Opened | Chunk | Ended
+
+
+def ends(frame: Frame) -> bool:
+    """Whether its attempt says nothing more."""
+    return isinstance(frame, Failed | Ended) or (isinstance(frame, Answer) and not frame.more)
 
 
 class Verdict(NamedTuple):
@@ -35,12 +41,14 @@ class Pending:
     __slots__ = (
         "_bound", "_failure", "_hungry", "_pieces", "_waiter",
         "abandoned", "ahead", "answered", "attempt", "body", "course", "cut_off", "done", "events", "handed", "hands",
-        "last", "line", "n", "opened", "out", "published", "request", "taken", "timer", "unread",
+        "last", "line", "n", "opened", "out", "payment", "published",
+        "request", "taken", "timer", "unread", "unserved",
     )  # fmt: skip
 
     def __init__(self, request: Request, body: bytes, course: "Course", bound: int) -> None:
         self.request = request
         self.body = body
+        self.payment: Payment | None = None  # None: nothing limits what it may spend
         self.course = course
         self.line: Line | None = None  # where it waits to begin
         self.out = False  # it is in the queue, and has not begun
@@ -57,6 +65,7 @@ class Pending:
         self.answered = False  # the answer is complete, or its end was told: nobody works on it any more
         self.last = 0.0  # loop time of the last frame
         self.n = 0
+        self.unserved: float | None = None  # loop time since which nobody has served its model
         self.unread = 0
         self.cut_off: Callable[[], None] = lambda: None  # whoever hands on waits for the client: end that wait
         self.events = 0  # of a stream so far; about one token each

@@ -15,7 +15,7 @@ from policy.decision import Decision, Situation
 from policy.plan import Candidate, Preference, prefers
 from policy.roster import Roster
 from schemas.catalog import Catalog, Resolution, upstream_model
-from schemas.config import Deployment, Fallback, Routing
+from schemas.config import Config, Deployment, Fallback, Routing
 from schemas.envelope import Request
 from schemas.failures import Failure, Kind, Refused
 from schemas.usage import Caller
@@ -40,10 +40,22 @@ class Planner:
     """The routing of one API process. `now` is in seconds since the epoch."""
 
     def __init__(self, catalog: Catalog, routing: Routing, roster: Roster, facts: Facts) -> None:
-        self.catalog = catalog
-        self._routing = routing
         self.roster = roster
         self._facts = facts
+        self._take(catalog, routing)
+
+    def adopt(self, config: Config) -> frozenset[str]:
+        """Work by another configuration from now on. The model groups for which it makes a difference."""
+        before, routing = self.catalog.groups, self._routing
+        self._take(Catalog(config), config.routing)
+        now = self.catalog.groups
+        if config.routing != routing:
+            return frozenset({*before, *now})
+        return frozenset(group for group in {*before, *now} if before.get(group) != now.get(group))
+
+    def _take(self, catalog: Catalog, routing: Routing) -> None:
+        self.catalog = catalog
+        self._routing = routing
         self._prefers: dict[tuple[str, ...], bool] = {}
         self._wild = {d.id for group, found in catalog.groups.items() if "*" in group for d in found}
         self._checks = routing.tag_filtering or routing.pre_call_checks
@@ -52,6 +64,7 @@ class Planner:
         """The course of a request with a body of `size` bytes."""
         prompt = size // _BYTES_PER_TOKEN
         course = Course(found.deployments, wishes, prompt, visited=[found.group])
+        course.only = self._only(found)
         if self._checks:
             try:
                 course.eligible = self._eligible(found, caller, prompt)
@@ -135,9 +148,28 @@ class Planner:
         course.fallbacks += 1
         request = pending.request
         course.arrive(found.group, self._eligible(found, request.caller, course.prompt))
+        course.only = self._only(found)
         pending.request = msgspec.structs.replace(request, group=found.group, model=found.model)
         if fallback.body:
             pending.body = _with(pending.body, fallback.body)
+
+    def renew(self, pending: Pending) -> bool:
+        """Let it go by what its model group is now; False when no deployment of that may serve it."""
+        course, request = pending.course, pending.request
+        may = self.catalog.groups.get(request.group, ())
+        if course.only is not None:
+            may = tuple(deployment for deployment in may if deployment.id in course.only)
+        try:
+            found = Resolution(request.group, request.model, may)
+            course.eligible = self._eligible(found, request.caller, course.prompt)
+        except Refused:
+            course.eligible = ()
+        return bool(course.eligible)
+
+    def _only(self, found: Resolution) -> frozenset[str] | None:
+        """The ids of what a name means that stands for less than its whole group."""
+        whole = len(found.deployments) == len(self.catalog.groups[found.group])
+        return None if whole else frozenset(deployment.id for deployment in found.deployments)
 
     def _next(self, pending: Pending, kind: Kind) -> tuple[Fallback, Resolution] | None:
         course = pending.course
@@ -147,6 +179,8 @@ class Planner:
         for fallback in (*course.left, *self._listed(pending, kind)):
             found = self.catalog.resolve(fallback.model)
             if found is None or found.group in course.visited:
+                continue
+            if course.allowed is not None and not course.allowed(fallback.model, found):
                 continue
             if self._may(found, pending.request, course):
                 return fallback, found

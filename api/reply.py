@@ -91,6 +91,8 @@ def _facts(pending: Pending, piece: Answer | Opened | Chunk | Ended) -> Iterable
         yield b"x-penstock-queue-length", b"%d" % pending.ahead
     if isinstance(piece, Answer) and piece.cost is not None:
         yield b"x-litellm-response-cost", format(piece.cost, "f").encode()
+    if pending.payment is not None:
+        yield from pending.payment.facts()
     for name, value in getattr(piece, "headers", _NO_HEADERS).items():
         yield name.encode("latin-1", "replace"), value.encode("latin-1", "replace")
 

@@ -38,18 +38,24 @@ class QueueState:
 async def declare(url: str, topology: Topology) -> None:
     """Make sure that exchanges, queues and bindings exist; what is there already is left as it is.
 
-    Who may not declare only checks. Raises TopologyError naming what is missing, or the queue that has other
-    arguments and RabbitMQ's own words for the difference; BusDown when there is no connection.
+    Who may not declare something only checks that it is there. Raises TopologyError naming what is missing, or the
+    queue that has other arguments and RabbitMQ's own words for the difference; BusDown when there is no connection.
     """
     async with _connected(url) as connection:
-        work = _Work(connection)
-        try:
-            for exchange in topology.exchanges:
-                await work.run(f"exchange {exchange.name!r}", _declare_exchange, exchange)
-            for queue in topology.queues:
-                await work.run(f"queue {queue.name!r}", _declare_queue, queue)
-        except ChannelAccessRefused:
-            await _check(work, topology)
+        work, missing = _Work(connection), list[str]()
+        refused: set[str] = set()  # a right is for all exchanges, or for all queues on one
+        for exchange in topology.exchanges:
+            if "" not in refused and await work.run(f"exchange {exchange.name!r}", _declare_exchange, exchange):
+                continue
+            refused.add("")
+            missing += await _missing_exchange(work, exchange)
+        for queue in topology.queues:
+            if queue.exchange not in refused and await work.run(f"queue {queue.name!r}", _declare_queue, queue):
+                continue
+            refused.add(queue.exchange)
+            missing += await _missing_queue(work, queue)
+    if missing:
+        raise TopologyError(f"missing, and this user may not declare: {', '.join(missing)}")
 
 
 async def inspect(url: str, topology: Topology) -> Mapping[str, QueueState | None]:
@@ -80,9 +86,13 @@ class _Work:
             self._channel = await self._connection.channel(publisher_confirms=False)
         return self._channel
 
-    async def run(self, what: str, step: Callable[[AbstractChannel, T], Awaitable[None]], item: T) -> None:
+    async def run(self, what: str, step: Callable[[AbstractChannel, T], Awaitable[None]], item: T) -> bool:
+        """False when we may not."""
         try:
             await step(await self.channel(), item)
+            return True
+        except ChannelAccessRefused:
+            return False
         except ChannelPreconditionFailed as error:
             raise TopologyError(f"{what} exists with other arguments: {error}") from None
 
@@ -98,21 +108,21 @@ async def _declare_queue(channel: AbstractChannel, queue: Queue) -> None:
     await declared.bind(queue.exchange, routing_key=queue.name, timeout=_TIMEOUT)
 
 
-async def _check(work: _Work, topology: Topology) -> None:
-    """Passive declarations only, which need no permission."""
-    missing = []
-    for exchange in topology.exchanges:
-        try:
-            await (await work.channel()).get_exchange(exchange.name)
-        except ChannelNotFoundEntity:
-            missing.append(f"exchange {exchange.name!r}")
-    for queue in topology.queues:
-        try:
-            await (await work.channel()).declare_queue(queue.name, passive=True, timeout=_TIMEOUT)
-        except ChannelNotFoundEntity:
-            missing.append(f"queue {queue.name!r}")
-    if missing:
-        raise TopologyError(f"missing, and this user may not declare: {', '.join(missing)}")
+async def _missing_exchange(work: _Work, exchange: Exchange) -> list[str]:
+    """By a passive declaration, which needs no permission."""
+    try:
+        await (await work.channel()).get_exchange(exchange.name)
+    except ChannelNotFoundEntity:
+        return [f"exchange {exchange.name!r}"]
+    return []
+
+
+async def _missing_queue(work: _Work, queue: Queue) -> list[str]:
+    try:
+        await (await work.channel()).declare_queue(queue.name, passive=True, timeout=_TIMEOUT)
+    except ChannelNotFoundEntity:
+        return [f"queue {queue.name!r}"]
+    return []
 
 
 @asynccontextmanager

@@ -3,12 +3,12 @@
 import asyncio
 import functools
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from broker.callbacks import tell
 from broker.memory_queue import MemoryConsumer, MemoryQueue
 from broker.port import Address, Bus, BusDown, BusError, Inbox, Message, OnDelivery, OnFailure, QueueFull, Unroutable
-from broker.topology import DEAD, Topology
+from broker.topology import DEAD, Queue, Topology
 
 
 class MemoryBus:
@@ -28,18 +28,17 @@ class MemoryBus:
 
     async def open(self) -> None:
         """Make the queues."""
-        clock = self._clock or asyncio.get_running_loop().time
         for exchange in self._topology.exchanges:
             self._inboxes[exchange.name] = {}
             if exchange.kind == "fanout":
                 self._fanout[exchange.name] = []
-        for queue in self._topology.queues:
-            made = self._queues[queue.name] = MemoryQueue(queue, clock, self._dead_letter)
-            if queue.exchange in self._fanout:
-                self._fanout[queue.exchange].append(made)
-            else:
-                self._direct[Address(queue.exchange, queue.name)] = made
+        self._make(self._topology.queues)
         self._change(None)
+
+    async def extend(self, topology: Topology) -> None:
+        """Make the queues that are not there yet."""
+        self._check()
+        self._make(queue for queue in topology.queues if queue.name not in self._queues)
 
     async def close(self) -> None:
         """Stop delivering: what is in hand is void, what waits is gone."""
@@ -95,6 +94,15 @@ class MemoryBus:
         if exchange not in self._inboxes:
             raise BusDown(f"no exchange {exchange!r}")
         return MemoryInbox(self._inboxes[exchange], on_message, on_lost)
+
+    def _make(self, queues: Iterable[Queue]) -> None:
+        clock = self._clock or asyncio.get_running_loop().time
+        for queue in queues:
+            made = self._queues[queue.name] = MemoryQueue(queue, clock, self._dead_letter)
+            if queue.exchange in self._fanout:
+                self._fanout[queue.exchange].append(made)
+            else:
+                self._direct[Address(queue.exchange, queue.name)] = made
 
     def _check(self) -> None:
         if self.trouble is not None:

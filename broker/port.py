@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
+from broker.topology import Topology
+
 
 class Address(NamedTuple):
     """Where a message is published."""
@@ -108,6 +110,12 @@ class Bus(Protocol):
 
     async def open(self) -> None:
         """Connect and make sure of the topology. Raises `BusDown` when the first attempt fails."""
+
+    async def extend(self, topology: Topology) -> None:
+        """Make sure of this topology from now on; queues that only the one before had stay.
+
+        Raises `BusDown`: no connection, or something is missing that this process may not declare.
+        """
 
     async def close(self) -> None:
         """Flush what is written and disconnect."""

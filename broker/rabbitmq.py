@@ -63,6 +63,20 @@ class RabbitBus:
         self._opened = True
         self._changed()
 
+    async def extend(self, topology: Topology) -> None:
+        """Declare the queues that the topology before did not have. Raises BusDown."""
+        before, self._topology = self._topology, topology
+        if not self._declare:
+            return
+        known = set(before.queues)
+        new = tuple(queue for queue in topology.queues if queue not in known)
+        try:
+            if new:
+                await control.declare(self._url, Topology((), new))
+        except BusError:
+            self._topology = before  # so that the next time they are new again
+            raise
+
     async def close(self) -> None:
         """Wait for the confirms that are still out, say what is written, disconnect."""
         end = asyncio.get_running_loop().time() + self._goodbye

@@ -88,9 +88,9 @@ ROLES = {
         read=r"^(inbox\..*|penstock\.(replies|events))$",
     ),
     "worker": Permissions(
-        configure=r"^inbox\..*$",
-        write=r"^(inbox\..*|penstock\.(replies|events|usage))$",
-        read=r"^(inbox\..*|(requests|handoff)\..*|penstock\.events)$",
+        configure=r"^(inbox|requests|handoff)\..*$",
+        write=r"^((inbox|requests|handoff)\..*|penstock\.(replies|events|usage|dead))$",
+        read=r"^((inbox|requests|handoff)\..*|penstock\.(requests|events))$",
     ),
     "accounting": Permissions(
         configure=r"^inbox\..*$",
@@ -103,9 +103,11 @@ ROLES = {
         read=r"^(penstock\.(requests|usage|dead)|(requests|handoff)\..*|usage)$",
     ),
 }
-"""`setup` declares the topology (`penstock admin topology`); the others then need to declare nothing but inboxes.
+"""`setup` declares the topology (`penstock admin topology`); the others then need to declare nothing but inboxes, and
+workers the request queues of models that are added while they run.
 
-RabbitMQ wants a dead-letter exchange to be writable, and the queue readable, for who declares a queue with one.
+RabbitMQ wants a dead-letter exchange to be writable, and the queue readable, for who declares a queue with one; and
+the queue writable and the exchange readable for who binds one.
 """
 
 

@@ -1,4 +1,7 @@
-"""The audit log: one row per management call, in the transaction of its change; nothing is ever changed or removed."""
+"""The audit log: one row per management call, in the transaction of its change; nothing is ever changed or removed.
+
+What is recorded is noted as changed, too: see `ledger.changes`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

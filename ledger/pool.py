@@ -12,7 +12,7 @@ from schemas.failures import Kind, Refused
 
 Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
 Connection: TypeAlias = "asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
-Asked: TypeAlias = "asyncpg.Pool[asyncpg.Record] | asyncpg.Connection[asyncpg.Record] | asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
+Asked: TypeAlias = "Pool | Connection"
 """Whatever a single statement can be put to."""
 
 AWAY = (

@@ -97,9 +97,11 @@ def _rare(e: UsageEvent) -> dict[str, Any]:
     if e.caller.key_alias:
         found["key_alias"] = _clean(e.caller.key_alias)
     if e.caller.end_user:
-        found["end_user"] = _clean(e.caller.end_user)
+        found["end_user"] = _short(e.caller.end_user)
     if e.caller.tags:  # each tag counts once
         found["tags"] = list(dict.fromkeys(_short(tag) for tag in e.caller.tags if tag))
+    if e.leases:
+        found.update(leases=e.leases, reserved=e.reserved)
     if e.metadata:
         found["metadata"] = {_clean(name): _clean(value) for name, value in e.metadata.items()}
     return found

@@ -1,13 +1,13 @@
 """Spend: one row per upstream attempt, daily sums in step with the rows, and both read back.
 
-`daily_spend` is one table for all dimensions (`all`, key, team, user, organization, tag), each broken down by model
-group, model and provider: an event touches one row per dimension it has (spend by model, group or provider is the
+`daily_spend` is one table for all dimensions (`all`, key, team, user, organization, customer, tag), each broken down by
+model group, model and provider: an event touches one row per dimension it has (spend by model, group or provider is the
 `all` rows, grouped), a new dimension needs no table, and one statement locks all sums in one order.
 `requests` counts attempts; those that are neither successes nor failures (lost ones are failures) were cancelled.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -19,13 +19,26 @@ import msgspec
 from ledger.pool import Pool
 from ledger.rows import distinct, rows
 from ledger.sql import query
+from schemas.access import Account
 from schemas.usage import Status, UsageEvent
 
 By = Literal["day", "key", "team", "user", "organization", "tag", "group", "model", "provider"]
 
 
-async def record(pool: Pool, events: Sequence[UsageEvent]) -> int:
+class Passed(NamedTuple):
+    """A budget's soft limit that was passed just now. `spent` and `soft` in US dollars, `period` "" for all time."""
+
+    account: Account
+    period: str
+    spent: Decimal
+    soft: Decimal
+
+
+async def record(pool: Pool, events: Sequence[UsageEvent], passed: Callable[[Passed], None] | None = None) -> int:
     """Store events and move the sums; how many rows are new or replaced a lost one. Any order, any number of times.
+
+    What payers have spent moves with them, and what was reserved for the calls is given back: `ledger.leases`.
+    `passed` is told, once it is committed, of each soft limit that was passed.
 
     Atomic per batch but for events whose row exists already: those need a second look, in a statement of its own,
     which replaces what is only an estimate. (It must be later: the first may have waited for the lost row's commit,
@@ -37,11 +50,34 @@ async def record(pool: Pool, events: Sequence[UsageEvent]) -> int:
         return 0
     statement = query("record")
     async with pool.acquire() as connection:
-        stored: int = await connection.fetchval(statement, rows(batch), False)
+        stored, alerts = _told(await connection.fetchrow(statement, rows(batch), False))
         real = [event for event in batch if event.status is not Status.LOST]
         if stored < len(batch) and real:
-            stored += await connection.fetchval(statement, rows(real), True)
-        return stored
+            more, others = _told(await connection.fetchrow(statement, rows(real), True))
+            stored, alerts = stored + more, alerts + others
+    if passed is not None:
+        for alert in alerts:
+            passed(alert)
+    return stored
+
+
+class _Alert(msgspec.Struct):
+    kind: str
+    id: str
+    scope: str
+    period: str
+    spent: Decimal
+    soft: Decimal
+
+
+_ALERTS = msgspec.json.Decoder(list[_Alert])
+
+
+def _told(row: asyncpg.Record | None) -> tuple[int, list[Passed]]:
+    """How many rows were stored, and which soft limits were passed."""
+    assert row is not None
+    found = [] if row["alerts"] is None else _ALERTS.decode(row["alerts"])
+    return row["stored"], [Passed(Account(a.kind, a.id, a.scope), a.period, a.spent, a.soft) for a in found]
 
 
 @dataclass(frozen=True, slots=True)

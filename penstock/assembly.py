@@ -2,6 +2,8 @@
 
     bus -> accounting -> worker pools -> API
 
+Behind them the configuration begins to follow what changes.
+
 Roles are modules that are imported when they are needed: an accounting process starts in half the CPU of all of them.
 """
 
@@ -10,8 +12,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib import import_module
 from typing import Literal
 
+from penstock.current import Current
 from penstock.house import House, open_house, send_spooled
-from schemas.config import Config
 
 Role = Literal["accounting", "worker", "api", "probes"]
 ALL: tuple[Role, ...] = ("accounting", "worker", "api")
@@ -19,11 +21,13 @@ ALL: tuple[Role, ...] = ("accounting", "worker", "api")
 
 
 @asynccontextmanager
-async def assembled(config: Config, roles: tuple[Role, ...], providers: tuple[str, ...] = ()) -> AsyncIterator[House]:
+async def assembled(current: Current, roles: tuple[Role, ...]) -> AsyncIterator[House]:
     """The process with these roles, ready inside the block, drained and gone behind it."""
     async with AsyncExitStack() as stack:
-        house = await open_house(config, stack, providers)
+        house = await open_house(current, stack)
         for role in roles:
             await import_module(f"penstock.roles.{role}").start(house, stack)
         send_spooled(house, stack)
+        current.start()
+        stack.push_async_callback(current.stop)
         yield house

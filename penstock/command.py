@@ -17,13 +17,15 @@ from ledger.embedded import CannotStart
 from ledger.migrate import SchemaError
 from penstock.admin import admin
 from penstock.assembly import ALL, Role, assembled
+from penstock.configuration.loading import Written
 from penstock.configuration.problems import ConfigurationError
+from penstock.current import Current
 from penstock.discovery import with_ollama
 from penstock.greeting import greeting
 from penstock.house import House
-from penstock.needs import Needs, configured
+from penstock.needs import Needs, Source
 from penstock.version import VERSION
-from schemas.config import Config
+from schemas.config import Config, Deployment
 from schemas.failures import Refused
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -146,22 +148,28 @@ def _probes(port: int | None) -> tuple[Role, ...]:
 
 
 def _run(path: Path | None, needs: Needs, roles: tuple[Role, ...]) -> None:
+    source = Source(path, needs, os.environ)
     try:
-        config = configured(path, needs)
+        written = source.read()
+        config = source.config(written)
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
-    sys.exit(uvloop.run(_until_told(config, roles, needs, discover=needs.embedded and path is None)))
+    sys.exit(uvloop.run(_until_told(source, written, config, roles)))
 
 
-async def _until_told(config: Config, roles: tuple[Role, ...], needs: Needs, *, discover: bool) -> int:
+async def _until_told(source: Source, written: Written, config: Config, roles: tuple[Role, ...]) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
-    if discover:
-        config = await with_ollama(config, os.environ)
+    discovered: tuple[Deployment, ...] = ()
+    if source.needs.embedded and source.path is None:
+        found = await with_ollama(config, os.environ)
+        config, discovered = found, found.deployments[len(config.deployments) :]
+    current = Current(source, written, config, discovered)
+    loop.add_signal_handler(signal.SIGHUP, _hung_up, current, stop, os.isatty(0))
     try:
-        async with assembled(config, roles, needs.providers) as house:
+        async with assembled(current, roles) as house:
             _announce(house, roles)
             await stop.wait()
             for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends the process at once
@@ -170,6 +178,14 @@ async def _until_told(config: Config, roles: tuple[Role, ...], needs: Needs, *, 
         click.echo(f"penstock: {error}", err=True)
         return 1
     return 0
+
+
+def _hung_up(current: Current, stop: asyncio.Event, had_terminal: bool) -> None:
+    """SIGHUP: the file is read again. Who began in a terminal that was closed ends with it."""
+    if had_terminal and not os.isatty(0):
+        stop.set()
+    else:
+        current.ask()
 
 
 def _announce(house: House, roles: tuple[Role, ...]) -> None:

@@ -24,9 +24,13 @@ async def with_ollama(config: Config, environ: Mapping[str, str], patience: floa
     one that answers anything else, or nothing within `patience` seconds, changes nothing.
     """
     base = address(environ)
-    names = await tags(base, patience)
+    return joined(config, tuple(_deployments(await tags(base, patience), base)))
+
+
+def joined(config: Config, discovered: Iterable[Deployment]) -> Config:
+    """The configuration with those of the discovered deployments whose name is not taken."""
     taken = {deployment.group for deployment in config.deployments} | set(config.aliases)
-    found = tuple(deployment for deployment in _deployments(names, base) if deployment.group not in taken)
+    found = tuple(deployment for deployment in discovered if deployment.group not in taken)
     return config.model_copy(update={"deployments": (*config.deployments, *found)}) if found else config
 
 

@@ -21,6 +21,7 @@ from ledger.embedded import EmbeddedPostgres
 from ledger.migrate import behind, migrate
 from ledger.pool import Pool, ledger_needed, open_pool, reachable
 from penstock.checks import Checks
+from penstock.current import Current
 from schemas.config import Config
 
 _LOG = logging.getLogger("penstock")
@@ -37,16 +38,20 @@ class Server(Protocol):
 class House:
     """What the roles of one process share. `checks` is what readiness asks; roles add theirs."""
 
-    config: Config
+    current: Current
     name: str
     bus: Bus
     events: Events
     outbox: Outbox
-    providers: tuple[str, ...] = ()  # of a worker that serves only some
     has_pools: bool = False  # this process is a worker too
     pool: Any = None  # ledger.pool.Pool; asyncpg's pool is generic for the type checker only
     server: Server | None = None
     checks: Checks = field(default_factory=dict)
+
+    @property
+    def config(self) -> Config:
+        """The configuration as it is now."""
+        return self.current.config
 
     async def ledger(self, stack: AsyncExitStack) -> Pool:
         """The pool of this process's database, migrated; one for all roles."""
@@ -56,8 +61,17 @@ class House:
         pool: Pool = self.pool
         return pool
 
+    async def models(self, stack: AsyncExitStack) -> Pool:
+        """The pool of this process's database for a role that works without it too, and migrates nothing."""
+        url = self.config.settings.database_url
+        if self.pool is not None or url is None:
+            return await self.ledger(stack)
+        pool = await open_pool(url.get_secret_value(), size=2)
+        stack.push_async_callback(pool.close)
+        return pool
+
     def seal(self) -> Seal | None:
-        """The seal that door and workers share."""
+        """The seal of messages, that door and workers share."""
         key = self.config.settings.salt_key or self.config.settings.master_key
         return None if key is None else Seal(key.get_secret_value())
 
@@ -72,10 +86,10 @@ class House:
         return trouble
 
 
-async def open_house(config: Config, stack: AsyncExitStack, providers: tuple[str, ...] = ()) -> House:
+async def open_house(current: Current, stack: AsyncExitStack) -> House:
     """Connect to the bus. Raises `BusDown`."""
-    settings = config.settings
-    plan = topology_of(config.deployments, config.settings.queue_bytes)
+    settings = current.config.settings
+    plan = topology_of(current.config.deployments, settings.queue_bytes)
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     bus: Bus
     if settings.amqp_url is None:
@@ -89,7 +103,8 @@ async def open_house(config: Config, stack: AsyncExitStack, providers: tuple[str
     events = Events(bus)
     await events.open()
     stack.push_async_callback(events.close)
-    house = House(config, name, bus, events, outbox, providers)
+    current.connect(bus, events, name)
+    house = House(current, name, bus, events, outbox)
     house.checks["queue"] = house.queue_trouble
     return house
 

@@ -31,7 +31,7 @@ class Circuit:
     """Failures of one deployment as one process sees them. `now` is in seconds of any clock that only goes forwards."""
 
     def __init__(self, rules: Rules, now: float) -> None:
-        self._rules = rules
+        self.rules = rules
         self._until = now
         self._testing = False  # cooled down, and not proved well since
         self._ends: deque[tuple[float, Kind | None]] = deque()
@@ -58,8 +58,8 @@ class Circuit:
         self._last.append(hurt)
         while self._ends and self._ends[0][0] < now - _MINUTE:
             self._failures -= self._ends.popleft()[1] is not None
-        if failure is not None and hurt and not self._rules.alone and (self._testing or self._is_too_much(failure)):
-            self._cool(self._rules.cooldown, now)
+        if failure is not None and hurt and not self.rules.alone and (self._testing or self._is_too_much(failure)):
+            self._cool(self.rules.cooldown, now)
 
     def heard(self, cooling: float, now: float) -> None:
         """Another process has cooled this deployment down, for so many seconds more."""
@@ -75,7 +75,7 @@ class Circuit:
         self._failures = 0
 
     def _is_too_much(self, failure: Kind) -> bool:
-        rules = self._rules
+        rules = self.rules
         allowed = rules.allowed_by_name.get(_NAMES.get(failure, ""), rules.allowed)
         if allowed is not None:
             return self._failures > allowed

@@ -17,6 +17,7 @@ class End(NamedTuple):
     failure: str = ""
     http_status: int = 0
     first_byte: int = 0
+    again: bool = False  # the same message will be attempted once more: what is reserved is for that
 
 
 def usage_event(request: Request, announced: Started, end: End) -> UsageEvent:
@@ -41,4 +42,6 @@ def usage_event(request: Request, announced: Started, end: End) -> UsageEvent:
         usage=end.usage,
         cost=end.cost,
         metadata=request.metadata,
+        leases=() if end.again or end.status is Status.LOST else request.leases,
+        reserved=request.reserved,
     )

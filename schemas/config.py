@@ -75,7 +75,9 @@ class Deployment(Value):
     mock_response: str | None = None
     client_may_set: frozenset[str] = frozenset()  # `configurable_clientside_auth_params`
     price: PriceOverride = PriceOverride()
+    access_groups: tuple[str, ...] = ()  # names by which keys may be given this model
     price_model: str | None = None  # `base_model`: the name to look the price up by
+    info: Mapping[str, Any] = Field(default_factory=dict, repr=False)  # `model_info` as written, for whoever reads it
 
 
 class Strategy(StrEnum):
@@ -150,8 +152,102 @@ class Settings(Value):
     beat_every: float = 1.0
     queue_bytes: int = 128 * 2**20  # bound of each request queue
     pacing: bool = True  # false: requests go straight to the queue and are called at once, whatever the limits say
+    lease: float = 60.0  # how long an API process may use what it has leased of budgets and limits, unheard of
     idempotency_keep: float = 600.0  # how long an answer to an `Idempotency-Key` is kept
     state_dir: str = ".penstock"  # master key, embedded Postgres, spool
+
+
+class ClaimFields(Value):
+    """Which of a token's claims says what, LiteLLM's `…_jwt_field`; dots lead into objects. None: no claim does."""
+
+    user_id: str | None = None
+    user_email: str | None = None
+    user_roles: str | None = None
+    team_id: str | None = None
+    team_ids: str | None = None
+    team_alias: str | None = None
+    org_id: str | None = None
+    org_alias: str | None = None
+    end_user_id: str | None = None
+    roles: str | None = None
+    object_id: str | None = None
+
+
+class Issuer(Value):
+    """Whose tokens count, and where the keys are that they are signed with (addresses of JWKS or of OIDC discovery)."""
+
+    name: str | None = None  # what `iss` must be; None takes whatever no other issuer does
+    key_urls: tuple[str, ...] = ()
+    audiences: tuple[str, ...] = ()  # one of them must be in `aud`; () asks nothing
+    fields: ClaimFields = ClaimFields()
+
+
+class Jwt(Value):
+    """`litellm_jwtauth`: whose tokens are taken for a key, and what follows from their claims. Times in seconds."""
+
+    issuers: tuple[Issuer, ...] = ()
+    key_ttl: float = 600.0  # `public_key_ttl`
+    key_stale_ttl: float = 3600.0  # how much longer keys count while their issuer is away
+    leeway: float = 10.0  # between our clock and the issuer's
+    admin_scope: str = "litellm_proxy_admin"
+    admin_routes: tuple[str, ...] = (
+        "management_routes",
+        "spend_tracking_routes",
+        "global_spend_tracking_routes",
+        "info_routes",
+    )
+    team_routes: tuple[str, ...] = (
+        "openai_routes",
+        "info_routes",
+        "mcp_routes",
+        "/v1/messages",
+        "/v1/messages/count_tokens",
+    )
+    team_default: str | None = None
+    team_upsert: bool = False
+    team_fallback: bool = False  # `team_claim_fallback`: a team that is not known counts as none
+    team_needed: bool = False  # `enforce_team_based_model_access`
+    team_of_user: bool = False  # `fallback_to_db_teams`: without a claim, a team that the user is a member of
+    user_upsert: bool = False
+    user_joins_team: bool = False  # `upsert_sso_user_to_team`
+    email_domain: str | None = None
+    user_roles: frozenset[str] = frozenset()  # `user_allowed_roles`
+    role_needed: bool = False  # `enforce_rbac`
+    role_mappings: tuple[tuple[str, str], ...] = ()  # a role of `roles_jwt_field` -> proxy_admin, team, internal_user
+    role_map: tuple[tuple[str, str], ...] = ()  # `jwt_litellm_role_map`: a pattern -> a role of LiteLLM's
+    role_sync: bool = False  # `sync_user_role_and_teams`
+    scope_models: tuple[tuple[str, tuple[str, ...]], ...] | None = None  # `scope_mappings`; None: scopes say nothing
+
+
+class AccessSettings(Value):
+    """From where one may call, which routes there are for whom, and which tokens are taken beside keys."""
+
+    allowed_ips: tuple[str, ...] | None = None  # addresses and networks; None lets everybody in
+    trusted_proxies: tuple[str, ...] = ()
+    use_forwarded: bool = False  # `use_x_forwarded_for`
+    allowed_routes: tuple[str, ...] = ()
+    admin_only_routes: tuple[str, ...] = ()
+    public_routes: tuple[str, ...] = ()
+    jwt: Jwt | None = None  # None: tokens are not taken
+
+
+class TenantSettings(Value):
+    """What holds for everybody's keys, users and teams. Money in US dollars; None limits nothing."""
+
+    max_budget: Decimal | None = None  # of the whole proxy
+    budget_duration: str = ""
+    timezone: str = "UTC"  # whose calendar budgets follow
+    budget_exceeded_status: int = 422
+    user_budget_for_team_keys: bool = False
+    key_parallel: int | None = None  # calls under way for a key that says nothing
+    key_defaults: Mapping[str, Any] = Field(default_factory=dict)
+    key_bounds: Mapping[str, Any] = Field(default_factory=dict)
+    key_generation: Mapping[str, Any] = Field(default_factory=dict)
+    key_alias_pattern: str | None = None
+    user_defaults: Mapping[str, Any] = Field(default_factory=dict)
+    team_defaults: Mapping[str, Any] = Field(default_factory=dict)
+    internal_budget: Decimal | None = None  # of an internal user who is given none
+    internal_budget_duration: str | None = None
 
 
 class Config(Value):
@@ -162,4 +258,6 @@ class Config(Value):
     hidden_aliases: frozenset[str] = frozenset()
     routing: Routing = Routing()
     settings: Settings = Settings()
+    access: AccessSettings = AccessSettings()
+    tenants: TenantSettings = TenantSettings()
     warnings: tuple[str, ...] = ()  # what the file asks for and we do not do yet, one line each

@@ -9,6 +9,7 @@ from enum import StrEnum
 
 import msgspec
 
+from schemas.access import Account
 from schemas.failures import Failure
 from schemas.usage import Caller, Usage
 
@@ -51,6 +52,8 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     n: int = 1
     published: float = 0.0
     caller: Caller = Caller()
+    leases: tuple[int, ...] = ()  # of the budgets that this publication is reserved in, for the UsageEvent
+    reserved: int = 0  # nano-dollars, in each of them
     mock_response: str | None = None
     credentials: str = ""  # sealed JSON object of what the deployment lets the client set
     metadata: dict[str, str] = {}
@@ -173,7 +176,41 @@ class Verdict(msgspec.Struct, frozen=True, tag="verdict"):
     go: bool
 
 
-Event = Beat | RollCall | Cancel | Verdict
+class ModelsChanged(msgspec.Struct, frozen=True, tag="models_changed"):
+    """The models in the ledger are others now: whoever works by them reads them again. `by` changed them."""
+
+    by: str
+
+
+class Reload(msgspec.Struct, frozen=True, tag="reload"):
+    """Every process is asked to read its configuration file again. `by` has done so."""
+
+    by: str
+
+
+class Changed(msgspec.Struct, frozen=True, tag="changed"):
+    """Whatever was remembered about these is void: `key:<id>`, `team:<id>`, `user:<id>`, `budget:<id>` …"""
+
+    names: tuple[str, ...]
+
+
+class Scarce(msgspec.Struct, frozen=True, tag="scarce"):
+    """`by` is short of these accounts: whoever holds more of them than it uses gives it back."""
+
+    by: str
+    accounts: tuple[Account, ...]
+
+
+class SoftBudget(msgspec.Struct, frozen=True, tag="soft_budget"):
+    """A soft budget was passed: an alert, once in each of its periods ("" is all time). US dollars."""
+
+    account: Account
+    period: str
+    spent: Decimal
+    soft: Decimal
+
+
+Event = Beat | RollCall | Cancel | Verdict | ModelsChanged | Reload | Changed | Scarce | SoftBudget
 
 
 def pack(head: Request | Frame | Event, body: bytes = b"") -> bytes:

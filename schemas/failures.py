@@ -20,6 +20,18 @@ class Kind(StrEnum):
     # the caller
     UNAUTHENTICATED = "invalid_api_key"
     FORBIDDEN = "permission_denied"
+    KEY_UNKNOWN = "token_not_found_in_db"
+    KEY_EXPIRED = "expired_key"
+    KEY_BLOCKED = "key_blocked"
+    KEY_MODEL = "key_model_access_denied"
+    TEAM_MODEL = "team_model_access_denied"
+    USER_MODEL = "user_model_access_denied"
+    ORG_MODEL = "org_model_access_denied"
+    CUSTOMER_MODEL = "customer_model_access_denied"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    BUDGET_RESERVED = "budget_reserved"  # only reservations of calls under way fill it
+    KEY_RATE_LIMIT = "key_rate_limit_exceeded"
+    TOO_MANY_UNKNOWN = "too_many_invalid_keys"
     NOT_FOUND = "not_found"
     METHOD = "method_not_allowed"
     # the provider
@@ -42,6 +54,7 @@ class Kind(StrEnum):
     CONFLICT = "idempotency_key_reused"
     BUS_DOWN = "queue_unavailable"
     LEDGER_DOWN = "ledger_unavailable"
+    ISSUER_DOWN = "identity_provider_unavailable"
     WORKER_LOST = "worker_lost"
     SLOW_READER = "client_too_slow"
     CANCELLED = "cancelled"
@@ -79,6 +92,18 @@ TABLE: Mapping[Kind, Row] = {
     Kind.CONTENT_POLICY: Row(400, _INVALID, words=True),
     Kind.UNAUTHENTICATED: Row(401, _AUTH),
     Kind.FORBIDDEN: Row(403, "permission_error"),
+    Kind.KEY_UNKNOWN: Row(401, "token_not_found_in_db"),
+    Kind.KEY_EXPIRED: Row(401, "expired_key"),
+    Kind.KEY_BLOCKED: Row(401, "auth_error"),
+    Kind.KEY_MODEL: Row(403, "key_model_access_denied"),
+    Kind.TEAM_MODEL: Row(403, "team_model_access_denied"),
+    Kind.USER_MODEL: Row(403, "user_model_access_denied"),
+    Kind.ORG_MODEL: Row(403, "org_model_access_denied"),
+    Kind.CUSTOMER_MODEL: Row(403, "customer_model_access_denied"),
+    Kind.BUDGET_EXCEEDED: Row(422, "budget_exceeded", words=True),  # the status may be configured
+    Kind.BUDGET_RESERVED: Row(429, "budget_exceeded", retry_after=2),
+    Kind.KEY_RATE_LIMIT: Row(429, "throttling_error", retry_after=1),
+    Kind.TOO_MANY_UNKNOWN: Row(429, "auth_error", retry_after=5),
     Kind.NOT_FOUND: Row(404, _INVALID),
     Kind.METHOD: Row(405, _INVALID),
     Kind.PROVIDER_AUTH: Row(401, _AUTH, elsewhere=True, hurts=True),
@@ -99,6 +124,7 @@ TABLE: Mapping[Kind, Row] = {
     Kind.CONFLICT: Row(422, _INVALID),
     Kind.BUS_DOWN: Row(503, _UNAVAILABLE, retry_after=2),
     Kind.LEDGER_DOWN: Row(503, _UNAVAILABLE, retry_after=5),
+    Kind.ISSUER_DOWN: Row(503, _UNAVAILABLE, retry_after=5),
     Kind.WORKER_LOST: Row(502, _SERVER, again=True, retry_after=1),
     Kind.SLOW_READER: Row(408, _INVALID),
     Kind.CANCELLED: Row(499, _INVALID),

@@ -74,6 +74,8 @@ class UsageEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     usage: Usage = Usage()
     cost: Decimal | None = None
     metadata: dict[str, str] = {}
+    leases: tuple[int, ...] = ()  # of the budgets that the call was reserved in (`ledger.leases`)
+    reserved: int = 0  # nano-dollars, in each of them
 
 
 def encode(event: UsageEvent) -> bytes:

@@ -159,6 +159,7 @@ async def test_every_service_runs_and_a_call_passes_through_them(place, tmp_path
         assert code == 0, f"{name}: {said}"
     async with everything(tmp_path) as running:
         await call(running["api"].base, (place / "master_key").read_text().strip())
+        await add(running["api"].base, (place / "master_key").read_text().strip())
         for name, process in running.items():
             assert await health(str(process.pid)) == (0, ""), name
         for process in running.values():
@@ -265,6 +266,21 @@ async def call(base: str, key: str) -> None:
                 await asyncio.sleep(0.05)
         assert len(rows) == 1
         assert (rows[0]["status"], rows[0]["model_group"]) == ("success", "demo")
+
+
+async def add(base: str, key: str) -> None:
+    """A model that comes while all run: the users' permissions are enough for its queues."""
+    base = base.replace("0.0.0.0", "127.0.0.1").removesuffix("/v1")
+    async with httpx.AsyncClient(base_url=base, headers={"Authorization": f"Bearer {key}"}, trust_env=False) as client:
+        params = {"model": "demo/demo", "extra_headers": {"x-key": "a secret header"}}
+        for id in ("one", "two"):  # two, so that each has a queue of its own besides
+            model = {"model_name": "later", "litellm_params": params, "model_info": {"id": id}}
+            answer = await client.post("/model/new", json=model)
+            assert answer.status_code == 200, answer.text
+        for name in ("later", "one", "two"):
+            body = {"model": name, "messages": [{"role": "user", "content": "hello"}]}
+            answer = await client.post("/v1/chat/completions", json=body)
+            assert answer.status_code == 200, answer.text
 
 
 async def health(pid: str) -> tuple[int | None, str]:

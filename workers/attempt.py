@@ -25,6 +25,7 @@ class Attempt:
     http_status: int = 0
     usage: Usage = field(default_factory=Usage)
     failure: Failure | None = None
+    again: bool = False  # the message goes back, and will be attempted once more
 
     def announcement(self, *, ask: bool) -> Started:
         """The frame that goes out before the call is made."""
@@ -42,7 +43,8 @@ class Attempt:
     def event(self, ended: int, cost: Decimal | None) -> UsageEvent:
         """The attempt as the ledger will have it."""
         failure = self.failure.kind.value if self.failure else ""
-        end = End(ended, _status(self.failure), self.usage, cost, failure, self.http_status, self.first_byte)
+        status = _status(self.failure)
+        end = End(ended, status, self.usage, cost, failure, self.http_status, self.first_byte, self.again)
         return usage_event(self.request, self.announcement(ask=False), end)
 
 

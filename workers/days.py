@@ -15,7 +15,7 @@ _MORE_OFTEN = 1.0  # when little is left
 
 
 class Days:
-    """Grants the gates of one process their part of the day, again and again.
+    """Grants the gates of one process their part of the day, again and again. `gates` may change meanwhile.
 
     Between two counts a process uses at most what it was granted. Its own calls under way are not in the ledger yet,
     and are taken off. While the ledger is away the last grant holds.
@@ -23,7 +23,7 @@ class Days:
 
     def __init__(self, pool: Pool, gates: Sequence[Gate], now: Callable[[], datetime]) -> None:
         self._pool = pool
-        self._gates = [gate for gate in gates if gate.limiter.day is not None]
+        self._gates = gates
         self._now = now
         self._task: asyncio.Task[None] | None = None
 
@@ -41,7 +41,7 @@ class Days:
     async def count(self) -> bool:
         """Ask the ledger and grant; True if little is left somewhere."""
         scarce = False
-        for gate in self._gates:
+        for gate in [gate for gate in self._gates if gate.limiter.day is not None]:
             try:
                 scarce = await self._grant(gate) or scarce
             except FAILED as problem:

@@ -287,7 +287,7 @@ async def _tell(job: Job, bench: Bench, failure: Failure | None) -> None:
     """The ledger first, then the asker; return when the bus has confirmed the former."""
     attempt = job.attempt
     if attempt is not None and failure is not None and job.recorded is None:
-        attempt.failure = failure
+        attempt.failure, attempt.again = failure, _begin_anew(job, failure)
         attempt.usage = _used(job, attempt, failure)
         _record(job, attempt, bench)
     if failure is not None:

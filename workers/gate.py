@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from broker.port import Bus, Delivery
+from broker.port import Bus, BusError, Delivery
 from broker.topology import handoff_queue, requests_queue
 from policy.circuit import Circuit, Rules
 from policy.limiter import Cost, Limiter, Mark
@@ -26,6 +26,8 @@ from workers.tap import Tap
 _LONG = 1.0  # seconds: what cannot start for this long is given back
 _BATCH_HELD = 60.0  # seconds that batch requests may be held without one starting: RabbitMQ has limits for that
 _MOST_MODELS = 256  # of a wildcard, kept while they are idle
+_SAME = ("group", "provider", "model", "api_base", "api_key", "organization", "limits")
+"""Fields by which a provider's limits for a deployment are the same ones."""
 _HARMLESS = frozenset({Kind.CANCELLED, Kind.DRAINING, Kind.DEADLINE, Kind.INTERNAL})
 
 
@@ -45,17 +47,21 @@ class Setting:
 
 
 class Gate:
-    """Everything that one deployment has in this process. Needs a running event loop."""
+    """Everything that one deployment has in this process. Needs a running event loop.
 
-    def __init__(self, deployment: Deployment, setting: Setting) -> None:
+    One that takes the place of another, `before`, counts the calls that are under way there as its own.
+    """
+
+    def __init__(self, deployment: Deployment, setting: Setting, before: "Gate | None" = None) -> None:
         self.deployment = deployment
         self.share = Share(1, deployment.limits.parallel)
         self._setting = setting
         self._loop = asyncio.get_running_loop()
         self._clock = self._loop.time
         self._wild = "*" in deployment.group
-        self._slots = Slots(self._most())
-        self._limiter = Limiter(deployment.limits, self._clock())
+        self._slots: Slots = Slots(0) if before is None else before._slots
+        self._slots.most = self._most()
+        self._limiter = self._inherited(before) or Limiter(deployment.limits, self._clock())
         self._limited = self._limiter.counts_requests or self._limiter.counts_tokens
         self._valves: dict[str, Valve[Job]] = {"": self._valve(self._limiter)}
         self._taps = self._make_taps()
@@ -79,6 +85,24 @@ class Gate:
         appetite = self._appetite(self._clock()) or 1
         for tap in self._taps.values():
             await tap.start(appetite)
+
+    async def adapt(self, setting: Setting) -> None:
+        """The same deployment, among others or by other rules. Raises `BusError`."""
+        self._setting = setting
+        for valve in self._valves.values():
+            valve.circuit.rules = setting.rules
+        made, had = self._make_taps(), self._taps
+        kept = {name: tap for name, tap in had.items() if name in made and tap.priority == made[name].priority}
+        new = {name: tap for name, tap in made.items() if name not in kept}
+        appetite = self._appetite(self._clock()) or 1
+        try:
+            for tap in new.values():
+                await tap.start(appetite)
+        except BusError:
+            await asyncio.gather(*(tap.close() for tap in new.values()))
+            raise
+        self._taps = kept | new
+        await asyncio.gather(*(tap.close() for name, tap in had.items() if name not in kept))
 
     async def close(self) -> None:
         """Take nothing more, and give back what has not started."""
@@ -198,6 +222,13 @@ class Gate:
             shut=row.shut if self._limited else 0.0,
             used=row.used,
         )
+
+    def _inherited(self, before: "Gate | None") -> Limiter | None:
+        """What the gate before this one has counted and learned, if the provider counts on."""
+        if before is None or any(getattr(before.deployment, name) != getattr(self.deployment, name) for name in _SAME):
+            return None
+        before.limiter.share(self.share.copies)
+        return before.limiter
 
     def _make_taps(self) -> Mapping[str, Tap]:
         deployment, setting = self.deployment, self._setting

@@ -5,12 +5,12 @@ import contextlib
 import logging
 import math
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from broker.events import Events, Pulse
-from broker.port import Address, Delivery, Message
+from broker.port import Address, BusError, Delivery, Message
 from broker.topology import REPLIES
 from policy.circuit import Rules
 from policy.roster import Roster
@@ -49,7 +49,8 @@ class Pools:
         self._bench = bench
         self._events = events
         self._config = config
-        self._adapters = {deployment.id: adapter(deployment) for deployment in served}
+        self._adapter = adapter
+        self._adapters: dict[Gate, Adapter] = {}
         self._jobs: dict[str, Job] = {}
         self._tasks: dict[asyncio.Task[None], Job] = {}
         self._draining = False
@@ -61,7 +62,10 @@ class Pools:
         self._pulse = Pulse(events, self._beat, beat)
         events.listen(self._heard)
         bench.bus.on_return = self._asker_gone
-        self.gates = [Gate(deployment, self._setting(deployment)) for deployment in served]
+        self.gates: list[Gate] = []
+        self._leaving: set[Gate] = set()  # they take nothing more, and may still hold something
+        for deployment in served:
+            self._add(deployment)
 
     @property
     def running(self) -> int:
@@ -78,6 +82,57 @@ class Pools:
             asyncio.create_task(self._probe(), name="probe askers"),
             asyncio.create_task(self._tick(), name="adapt gates"),
         ]
+
+    async def adopt(self, config: Config, served: tuple[Deployment, ...]) -> None:
+        """Serve these deployments from now on. One that is as it was goes on with all that it has learned.
+
+        Calls under way end as they began. Raises `BusError` when something cannot be consumed; what can be is served
+        then, and the same call once more tries the rest.
+        """
+        if self._draining:
+            return
+        self._config = config
+        had = {gate.deployment.id: gate for gate in self.gates}
+        wanted = {deployment.id: deployment for deployment in served}
+        await self._dismiss(gate for name, gate in had.items() if name not in wanted)
+        problems = []
+        for name, deployment in wanted.items():
+            gate = had.get(name)
+            try:
+                if gate is not None and _alike(gate.deployment, deployment):
+                    await gate.adapt(self._setting(deployment))
+                else:
+                    await self._replace(gate, deployment)
+            except BusError as problem:
+                problems.append(problem)
+        self._changed()
+        if problems:
+            raise problems[0]
+
+    async def _replace(self, before: Gate | None, deployment: Deployment) -> None:
+        gate = self._add(deployment, before)
+        self._share()
+        try:
+            await gate.start()
+        except BusError:
+            await self._dismiss([gate])
+            raise
+        if before is not None:
+            await self._dismiss([before])
+
+    def _add(self, deployment: Deployment, before: Gate | None = None) -> Gate:
+        gate = Gate(deployment, self._setting(deployment), before)
+        self._adapters[gate] = self._adapter(deployment)
+        self.gates.append(gate)
+        return gate
+
+    async def _dismiss(self, gates: Iterable[Gate]) -> None:
+        for gate in list(gates):
+            self.gates.remove(gate)
+            self._leaving.add(gate)
+            await gate.close()
+            self._leaving.discard(gate)
+            del self._adapters[gate]
 
     async def drain(self, patience: float) -> bool:
         """Take nothing new, let what runs finish within `patience` seconds, stop the rest; True if none was stopped."""
@@ -180,7 +235,7 @@ class Pools:
         """What waits here beyond its deadline is told so, and costs nothing."""
         now = self._bench.now()
         for job in list(self._jobs.values()):
-            if job.task is None and now >= job.request.deadline and any(gate.drop(job) for gate in self.gates):
+            if job.task is None and now >= job.request.deadline and self._let_go(job):
                 self._gone(job)
                 job.refuse(Failure(Kind.DEADLINE, "The request's deadline passed while it was queued."))
 
@@ -199,7 +254,7 @@ class Pools:
             request=request,
             body=body,
             deployment=gate.deployment,
-            adapter=self._adapters[gate.deployment.id],
+            adapter=self._adapters[gate],
             relay=Relay(self._bench.bus, request, self._bench.settings.stream_window),
             lane=lane,
         )
@@ -219,11 +274,14 @@ class Pools:
 
     def _drop(self, job: Job) -> bool:
         """Forget one that has not started; False if it has."""
-        if job.task is not None or not any(gate.drop(job) for gate in self.gates):
+        if job.task is not None or not self._let_go(job):
             return False
         self._gone(job)
         job.delivery.ack()
         return True
+
+    def _let_go(self, job: Job) -> bool:
+        return any(gate.drop(job) for gate in (*self.gates, *self._leaving))
 
     def _run(self, job: Job) -> "asyncio.Task[None]":
         task = job.task = asyncio.create_task(execute(job, self._bench))
@@ -286,3 +344,8 @@ class Pools:
         for job in list(self._jobs.values()):
             if job.request.reply_to == to.key and not self._drop(job):
                 job.stop(Kind.CANCELLED, "The process that asked is gone.")
+
+
+def _alike(one: Deployment, other: Deployment) -> bool:
+    """Whether a call is the same by both: what `model_info` says for readers makes no difference."""
+    return one == other or one.model_copy(update={"info": other.info}) == other

@@ -17,7 +17,7 @@ class Tap:
         self._bus = bus
         self._queue = queue
         self._on_delivery = on_delivery
-        self._priority = priority
+        self.priority = priority
         self._clock: Callable[[], float] = asyncio.get_running_loop().time
         self._consumer: Consumer | None = None
         self._has = 0
@@ -67,7 +67,7 @@ class Tap:
     async def _turn(self) -> None:
         wanted, old, new = self._wanted, self._consumer, None
         if wanted:
-            new = await self._bus.consume(self._queue, self._on_delivery, wanted, self._priority)
+            new = await self._bus.consume(self._queue, self._on_delivery, wanted, self.priority)
         self._consumer, self._has = new, wanted
         if old is not None:
             await old.cancel()

@@ -3,10 +3,11 @@
 Bodies keep fields that are not declared (`model_extra`): LiteLLM's clients send many that we only keep and show again.
 """
 
+import math
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from policy.periods import duration
 
@@ -38,12 +39,28 @@ Period = Annotated[str, Field(max_length=20), AfterValidator(_duration)]
 Name = Annotated[str, Field(max_length=150), AfterValidator(_name)]
 """An id, an alias, the name of a model or a tag."""
 Json = dict[str, Any]
+_DEEPEST = 50
+
+
+def _keepable(value: Any) -> Any:
+    """What is nested deeper than a reader's stack would be stored, and could not be read again."""
+    level, depth = [value], 0
+    while level:
+        if depth > _DEEPEST:
+            raise ValueError(f"must not be nested deeper than {_DEEPEST} levels")
+        if any(isinstance(one, float) and not math.isfinite(one) for one in level):
+            raise ValueError("NaN and Infinity are not JSON")
+        lists = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+        level, depth = [inner for one in lists for inner in one], depth + 1
+    return value
 
 
 class Body(BaseModel):
     """A request's body."""
 
     model_config = ConfigDict(extra="allow", protected_namespaces=())
+
+    _keepable = model_validator(mode="before")(_keepable)
 
     def given(self) -> dict[str, Any]:
         """The declared fields that the client has sent, null included."""

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import msgspec
 from fastapi import Depends, Request, Response
 
-from ledger import audit
+from ledger import audit, changes
 from ledger.pool import Connection, Pool, ledger_needed, storable
 from schemas.access import Access
 from schemas.failures import Kind, Refused
@@ -74,6 +74,8 @@ class Office:
             async with self.pool.acquire() as connection, connection.transaction():
                 change = Change(connection, access)
                 yield change
+                if change.touched:
+                    await changes.note(connection, change.touched)
         if change.touched:
             self.tell(frozenset(change.touched))
 

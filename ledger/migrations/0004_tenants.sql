@@ -63,6 +63,27 @@ CREATE TABLE users (
 CREATE INDEX users_email ON users (lower(user_email));
 CREATE INDEX users_sso ON users (sso_user_id);
 
+-- Apart from `users`, so that no listing of users ever holds one.
+CREATE TABLE passwords (
+    user_id text PRIMARY KEY,
+    hash text NOT NULL,  -- `scrypt:` and base64 of salt and key, as LiteLLM stores it
+    reset_required boolean NOT NULL DEFAULT false,  -- somebody else has set it
+    changed_at timestamptz NOT NULL DEFAULT now()
+);
+
+CREATE TABLE invitations (
+    id text PRIMARY KEY,  -- a secret: who has it may set the user's password
+    user_id text NOT NULL,
+    is_accepted boolean NOT NULL DEFAULT false,
+    accepted_at timestamptz,
+    expires_at timestamptz NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    updated_by text NOT NULL
+);
+CREATE INDEX invitations_user ON invitations (user_id);
+
 CREATE TABLE organization_members (
     organization_id text NOT NULL,
     user_id text NOT NULL,
@@ -102,7 +123,7 @@ CREATE TABLE team_members (
     user_id text NOT NULL,
     role text NOT NULL DEFAULT 'user' CHECK (role IN ('admin', 'user')),
     budget_id text,
-    created_at timestamptz NOT NULL DEFAULT now(),
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     updated_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (team_id, user_id)
 );
@@ -202,6 +223,13 @@ END $$;
 CREATE TRIGGER audit_log_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_log
     FOR EACH STATEMENT EXECUTE FUNCTION audit_log_is_append_only();
 
+-- Names of entities that were changed lately (`key:<id>` …), for processes that missed the event. See ledger/changes.py.
+CREATE TABLE changes (
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    name text NOT NULL
+);
+CREATE INDEX changes_at ON changes (at);
+
 -- Everything that a payer ever spent; moved with the rows of spend_logs.
 CREATE TABLE totals (
     kind text NOT NULL,
@@ -227,14 +255,18 @@ CREATE TABLE balances (
 ) WITH (fillfactor = 60);
 CREATE INDEX balances_ends ON balances (ends);
 
--- What one process holds of a balance: calls it has reserved for, and what it may still reserve.
+-- What one process holds of a balance: calls it has reserved for, and what it may still reserve. In each era it has a
+-- lease of its own: what was lost of one (calls that nobody could record) comes back, however busy the process is.
 CREATE TABLE leases (
     lease bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     balance bigint NOT NULL REFERENCES balances ON DELETE CASCADE,
     holder text NOT NULL,
-    outstanding numeric NOT NULL,
+    era bigint NOT NULL,
+    outstanding bigint NOT NULL,  -- nano-dollars
+    asked bigint NOT NULL,  -- the number of the holder's last question that changed it
+    granted bigint NOT NULL,  -- by that question: it is undone when its answer did not arrive
     until timestamptz NOT NULL,  -- then every call that was reserved from it has ended and is recorded
-    UNIQUE (balance, holder)
+    UNIQUE (balance, holder, era)
 ) WITH (fillfactor = 60);
 
 -- Limits per window of time (rpm, tpm, tpd) and of calls under way (parallel).
@@ -243,9 +275,357 @@ CREATE TABLE rates (
     id text NOT NULL,
     scope text NOT NULL,
     unit text NOT NULL,
-    used bigint[] NOT NULL DEFAULT '{}',  -- pairs: second of the use (a bucket's end), amount
-    holds jsonb NOT NULL DEFAULT '{}',  -- holder -> [amount not used yet, until when]
+    ats bigint[] NOT NULL DEFAULT '{}',  -- seconds since 1970: ends of the buckets in which something was used
+    amounts bigint[] NOT NULL DEFAULT '{}',  -- what was used in each
     PRIMARY KEY (kind, id, scope, unit)
 ) WITH (fillfactor = 60);
 
+-- What one process may still use of a rate without asking; of calls under way, what it has under way too.
+CREATE TABLE rate_holds (
+    kind text NOT NULL,
+    id text NOT NULL,
+    scope text NOT NULL,
+    unit text NOT NULL,
+    holder text NOT NULL,
+    amount bigint NOT NULL,
+    until timestamptz NOT NULL,
+    PRIMARY KEY (kind, id, scope, unit, holder)
+) WITH (fillfactor = 60);
+
 CREATE INDEX daily_spend_value ON daily_spend (dimension, value, day);
+
+-- For reports: rows of one session, and how many groups the planner may expect of a million rows by day, key and model.
+CREATE INDEX spend_logs_session ON spend_logs ((metadata ->> 'session_id')) WHERE metadata ? 'session_id';
+CREATE STATISTICS spend_logs_days ON ((started AT TIME ZONE 'UTC')::date) FROM spend_logs;
+CREATE STATISTICS spend_logs_models (ndistinct) ON model_group, model, provider FROM spend_logs;
+CREATE STATISTICS spend_logs_callers (ndistinct) ON key_hash, team, user_id, organization FROM spend_logs;
+
+-- The functions below lock balances in the order of (kind, id, scope, period, began), and rates after them. What they
+-- read after a lock is as it is then: in PL/pgSQL each statement sees what was committed before it.
+
+-- What an account has spent since a moment: whole UTC days from the daily sums, the broken first day from the rows.
+CREATE FUNCTION spent_since(of_kind text, of_id text, of_scope text, since timestamptz) RETURNS numeric
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    next_day date := ((since AT TIME ZONE 'UTC') + interval '1 day' - interval '1 microsecond')::date;
+    midnight timestamptz := next_day::timestamp AT TIME ZONE 'UTC';
+    dimension_of text := CASE of_kind WHEN 'key_model' THEN 'key' WHEN 'team_model' THEN 'team' WHEN 'proxy' THEN 'all'
+        ELSE of_kind END;
+    days numeric;
+    hours numeric;
+BEGIN
+    IF of_kind = 'member' THEN
+        RETURN coalesce((
+            SELECT sum(cost) FROM spend_logs WHERE started >= since AND team = of_id AND user_id = of_scope
+        ), 0);
+    END IF;
+    SELECT sum(d.spend) INTO days FROM daily_spend AS d
+    WHERE d.dimension = dimension_of AND d.value = CASE of_kind WHEN 'proxy' THEN '' ELSE of_id END AND d.day >= next_day
+      AND (of_kind NOT IN ('key_model', 'team_model') OR d.model_group = of_scope);
+    IF since < midnight THEN
+        SELECT sum(l.cost) INTO hours FROM spend_logs AS l
+        WHERE l.started >= since AND l.started < midnight
+          AND CASE of_kind
+              WHEN 'key' THEN l.key_hash = of_id
+              WHEN 'key_model' THEN l.key_hash = of_id AND l.model_group = of_scope
+              WHEN 'team' THEN l.team = of_id
+              WHEN 'team_model' THEN l.team = of_id AND l.model_group = of_scope
+              WHEN 'user' THEN l.user_id = of_id
+              WHEN 'organization' THEN l.organization = of_id
+              WHEN 'customer' THEN l.end_user = of_id
+              WHEN 'tag' THEN of_id = ANY (l.tags)
+              ELSE true END;
+    END IF;
+    RETURN coalesce(days, 0) + coalesce(hours, 0);
+END $$;
+
+-- The locked row of a budget's window. Its first window begins with what was spent before anybody leased from it.
+CREATE FUNCTION balance_of(
+    of_kind text, of_id text, of_scope text, of_period text, from_time timestamptz, to_time timestamptz
+) RETURNS balances LANGUAGE plpgsql AS $$
+DECLARE
+    found_row balances;
+    start numeric := 0;
+BEGIN
+    LOOP
+        SELECT * INTO found_row FROM balances
+        WHERE kind = of_kind AND id = of_id AND scope = of_scope AND period = of_period AND began = from_time
+        FOR UPDATE;
+        IF FOUND THEN
+            RETURN found_row;
+        END IF;
+        IF of_period = '' AND of_kind IN ('key', 'team', 'user', 'organization', 'customer', 'tag', 'member', 'proxy') THEN
+            SELECT spend INTO start FROM totals WHERE kind = of_kind AND id = of_id AND scope = of_scope;
+        ELSIF NOT EXISTS (
+            SELECT FROM balances
+            WHERE kind = of_kind AND id = of_id AND scope = of_scope AND period = of_period AND began < from_time
+        ) THEN
+            start := spent_since(of_kind, of_id, of_scope, from_time);
+        END IF;
+        INSERT INTO balances (kind, id, scope, period, began, ends, spent)
+        VALUES (of_kind, of_id, of_scope, of_period, from_time, to_time, coalesce(start, 0))
+        ON CONFLICT DO NOTHING;
+    END LOOP;
+END $$;
+
+-- Give back and lease parts of budgets for one process. `asked` are {n, kind, id, scope, period, began, ends, most, soft,
+-- need, want, back, life, era, serial, sure}: amounts in nano-dollars, `most` and `soft` in dollars, times in seconds.
+-- Grants nothing if less than `need` is left; else `want`, but no more than half of what is left unless that is less than
+-- `need`. Questions of an era are numbered (`serial`); `sure` is the last one whose answer arrived. `back` are [serial,
+-- amount] of it and of later ones: what happened already is not done again, and a grant that did not arrive is undone.
+-- Answers {n, lease, granted, left, spendable}: `left` what could be leased, `spendable` what is not spent.
+CREATE FUNCTION lease_budgets(asked jsonb, for_holder text) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    item record;
+    row_of balances;
+    mine leases;
+    late boolean;
+    back_of bigint;
+    spendable bigint;
+    left_over bigint;
+    grant_of bigint;
+    lease_of bigint;
+    answers jsonb := '[]';
+BEGIN
+    -- A balance begins with what is recorded: until it is there, nobody may record what it does not know of. `settle`
+    -- locks these rows, too, before it looks for balances.
+    INSERT INTO totals AS t (kind, id, scope, spend)
+    SELECT DISTINCT replace(kind, '_model', ''), id, CASE WHEN kind LIKE '%\_model' THEN '' ELSE scope END, 0
+    FROM jsonb_to_recordset(asked) AS a (kind text, id text, scope text, period text, began double precision)
+    WHERE NOT EXISTS (
+        SELECT FROM balances AS b
+        WHERE b.kind = a.kind AND b.id = a.id AND b.scope = a.scope AND b.period = a.period
+          AND b.began = coalesce(to_timestamp(a.began), '-infinity')
+    )
+    ORDER BY 1, 2, 3
+    ON CONFLICT (kind, id, scope) DO UPDATE SET spend = t.spend;
+    FOR item IN
+        SELECT * FROM jsonb_to_recordset(asked) AS a (
+            n integer, kind text, id text, scope text, period text, began double precision, ends double precision,
+            most numeric, soft numeric, need bigint, want bigint, back jsonb, life double precision,
+            era bigint, serial bigint, sure bigint
+        ) ORDER BY kind, id, scope, period, began, era
+    LOOP
+        row_of := balance_of(
+            item.kind, item.id, item.scope, item.period,
+            coalesce(to_timestamp(item.began), '-infinity'), coalesce(to_timestamp(item.ends), 'infinity')
+        );
+        IF row_of.soft IS DISTINCT FROM item.soft THEN
+            UPDATE balances SET soft = item.soft, alerted = false WHERE balance = row_of.balance;
+        END IF;
+        DELETE FROM leases WHERE balance = row_of.balance AND until < clock_timestamp();
+        SELECT * INTO mine FROM leases WHERE balance = row_of.balance AND holder = for_holder AND era = item.era;
+        late := mine.asked >= item.serial;  -- NULL without a lease: there is nothing to give back then
+        back_of := CASE WHEN mine.asked > item.sure THEN mine.granted ELSE 0 END + coalesce((
+            SELECT sum((b ->> 1)::bigint) FROM jsonb_array_elements(item.back) AS b WHERE (b ->> 0)::bigint > mine.asked
+        ), 0);
+        IF NOT late AND back_of > 0 THEN
+            UPDATE leases SET outstanding = greatest(0, outstanding - back_of), asked = item.serial, granted = 0
+            WHERE lease = mine.lease;
+        END IF;
+        spendable := least((coalesce(item.most, 1000000000) - row_of.spent) * 1000000000, 9000000000000000000);
+        SELECT spendable - coalesce(sum(outstanding), 0) INTO left_over FROM leases WHERE balance = row_of.balance;
+        grant_of := CASE WHEN item.need > 0 AND item.need <= left_over AND late IS NOT TRUE
+            THEN least(item.want, greatest(item.need, left_over / 2)) ELSE 0 END;
+        lease_of := NULL;
+        IF grant_of > 0 THEN
+            INSERT INTO leases AS l (balance, holder, era, outstanding, asked, granted, until)
+            VALUES (
+                row_of.balance, for_holder, item.era, grant_of, item.serial, grant_of,
+                clock_timestamp() + item.life * interval '1 second'
+            )
+            ON CONFLICT (balance, holder, era) DO UPDATE SET
+                outstanding = l.outstanding + excluded.outstanding, asked = excluded.asked, granted = excluded.granted,
+                until = greatest(l.until, excluded.until)
+            RETURNING lease INTO lease_of;
+        END IF;
+        answers := answers || jsonb_build_object(
+            'n', item.n, 'lease', lease_of, 'granted', grant_of, 'left', left_over, 'spendable', spendable
+        );
+    END LOOP;
+    RETURN answers;
+END $$;
+
+-- Report uses of rates and get room for more, for one process. `asked` are {n, kind, id, scope, unit, window, most, need,
+-- want, unused, ages, amounts, life}: `unused` is what the process still has in hand, `ages` how many seconds ago it used
+-- `amounts`. Answers {n, granted, left, retry}: `retry` seconds until `need` may have room, when nothing was granted.
+CREATE FUNCTION lease_rates(asked jsonb, for_holder text) RETURNS jsonb LANGUAGE plpgsql AS $$
+DECLARE
+    item record;
+    row_of rates;
+    clock double precision;
+    bucket integer;
+    others bigint;
+    used bigint;
+    left_over bigint;
+    grant_of bigint;
+    retry_in double precision;
+    answers jsonb := '[]';
+BEGIN
+    FOR item IN
+        SELECT * FROM jsonb_to_recordset(asked) AS a (
+            n integer, kind text, id text, scope text, unit text, "window" integer, most bigint, need bigint, want bigint,
+            unused bigint, ages double precision[], amounts bigint[], life double precision
+        ) ORDER BY kind, id, scope, unit
+    LOOP
+        LOOP
+            SELECT * INTO row_of FROM rates AS r
+            WHERE r.kind = item.kind AND r.id = item.id AND r.scope = item.scope AND r.unit = item.unit FOR UPDATE;
+            EXIT WHEN FOUND;
+            INSERT INTO rates (kind, id, scope, unit) VALUES (item.kind, item.id, item.scope, item.unit)
+            ON CONFLICT DO NOTHING;
+        END LOOP;
+        clock := extract(epoch FROM clock_timestamp());
+        bucket := greatest(1, item."window" / 60);
+        -- what a process that is gone had in hand was used when its time ended, for all that anybody knows
+        WITH gone AS (
+            DELETE FROM rate_holds AS h
+            WHERE h.kind = item.kind AND h.id = item.id AND h.scope = item.scope AND h.unit = item.unit
+              AND h.until < clock_timestamp() AND h.holder <> for_holder
+            RETURNING ceil(extract(epoch FROM h.until))::bigint AS at, h.amount
+        )
+        SELECT coalesce(array_agg(b.at ORDER BY b.at), '{}'), coalesce(array_agg(b.amount ORDER BY b.at), '{}'),
+            coalesce(sum(b.amount), 0)
+        INTO row_of.ats, row_of.amounts, used
+        FROM (
+            SELECT (ceil(every.at / bucket) * bucket)::bigint AS at, sum(every.amount)::bigint AS amount
+            FROM (
+                SELECT * FROM unnest(row_of.ats, row_of.amounts) AS old (at, amount)
+                UNION ALL
+                SELECT clock - new.age, new.amount FROM unnest(item.ages, item.amounts) AS new (age, amount)
+                UNION ALL
+                SELECT * FROM gone
+            ) AS every (at, amount)
+            WHERE every.at > clock - item."window"
+            GROUP BY 1
+            HAVING sum(every.amount) <> 0
+        ) AS b;
+        SELECT coalesce(sum(h.amount), 0) INTO others FROM rate_holds AS h
+        WHERE h.kind = item.kind AND h.id = item.id AND h.scope = item.scope AND h.unit = item.unit
+          AND h.holder <> for_holder;
+        left_over := item.most - used - others - item.unused;
+        grant_of := CASE WHEN item.need > 0 AND item.need <= left_over
+            THEN least(item.want, greatest(item.need, left_over / 2)) ELSE 0 END;
+        retry_in := NULL;
+        IF item.need > left_over THEN
+            SELECT min(b.at) + item."window" - clock INTO retry_in
+            FROM (
+                SELECT u.at, sum(u.amount) OVER (ORDER BY u.at) AS freed FROM unnest(row_of.ats, row_of.amounts) AS u (at, amount)
+            ) AS b
+            WHERE b.freed >= item.need - left_over;
+            IF item.need <= left_over + others THEN  -- others may give back what they do not use
+                retry_in := least(retry_in, 0.5);
+            END IF;
+        END IF;
+        UPDATE rates AS r SET ats = row_of.ats, amounts = row_of.amounts
+        WHERE r.kind = item.kind AND r.id = item.id AND r.scope = item.scope AND r.unit = item.unit;
+        IF item.unused + grant_of > 0 THEN
+            INSERT INTO rate_holds AS h (kind, id, scope, unit, holder, amount, until)
+            VALUES (
+                item.kind, item.id, item.scope, item.unit, for_holder, item.unused + grant_of,
+                clock_timestamp() + item.life * interval '1 second'
+            )
+            ON CONFLICT (kind, id, scope, unit, holder) DO UPDATE SET amount = excluded.amount, until = excluded.until;
+        ELSE
+            DELETE FROM rate_holds AS h
+            WHERE h.kind = item.kind AND h.id = item.id AND h.scope = item.scope AND h.unit = item.unit
+              AND h.holder = for_holder;
+        END IF;
+        answers := answers || jsonb_build_object('n', item.n, 'granted', grant_of, 'left', left_over, 'retry', retry_in);
+    END LOOP;
+    RETURN answers;
+END $$;
+
+-- Move what payers have spent by what calls cost, and give back what was reserved for them. `events` are {started,
+-- key_hash, team, user_id, organization, end_user, tags, model_group, cost, leases, reserved}: `started` in microseconds,
+-- `cost` negative for a row that was taken back, `reserved` nano-dollars of each of the leases. A call counts in the
+-- window that it was reserved from, else in the one that it began in. Answers the budgets whose soft limit was passed.
+CREATE FUNCTION settle(events jsonb) RETURNS jsonb LANGUAGE plpgsql STRICT AS $$
+DECLARE
+    paid jsonb;
+    moved_balances bigint[];
+    moved_by numeric[];
+    freed_leases bigint[];
+    freed_by bigint[];
+    alerts jsonb;
+BEGIN
+    WITH e AS (
+        SELECT * FROM jsonb_to_recordset(events) AS g (
+            n integer, started bigint, key_hash text, team text, user_id text, organization text, end_user text,
+            tags text[], model_group text, cost numeric
+        )
+    )
+    SELECT coalesce(jsonb_agg(p), '[]') INTO paid
+    FROM (
+        SELECT e.n, e.started, e.cost, who.kind, who.id, who.scope
+        FROM e CROSS JOIN LATERAL (
+            VALUES ('key', e.key_hash, ''), ('team', e.team, ''), ('user', e.user_id, ''),
+                ('organization', e.organization, ''), ('customer', e.end_user, ''), ('member', e.team, e.user_id),
+                ('key_model', e.key_hash, e.model_group), ('team_model', e.team, e.model_group), ('proxy', '', '')
+            UNION ALL SELECT 'tag', unnest(e.tags), ''
+        ) AS who (kind, id, scope)
+        WHERE (who.id <> '' OR who.kind = 'proxy')
+          AND (who.scope <> '' OR who.kind NOT IN ('member', 'key_model', 'team_model'))
+    ) AS p;
+
+    INSERT INTO totals AS t (kind, id, scope, spend)
+    SELECT kind, id, scope, sum(cost)
+    FROM jsonb_to_recordset(paid) AS p (kind text, id text, scope text, cost numeric)
+    WHERE kind NOT IN ('key_model', 'team_model')
+    GROUP BY 1, 2, 3
+    HAVING sum(cost) <> 0
+    ORDER BY 1, 2, 3
+    ON CONFLICT (kind, id, scope) DO UPDATE SET spend = t.spend + excluded.spend;
+
+    WITH e AS (
+        SELECT * FROM jsonb_to_recordset(events) AS g (n integer, cost numeric, leases bigint[], reserved bigint)
+    ),
+    leased AS (
+        SELECT e.n, e.cost, e.reserved, l.lease, b.*
+        FROM e CROSS JOIN LATERAL unnest(e.leases) AS x (lease) JOIN leases AS l USING (lease) JOIN balances AS b USING (balance)
+    ),
+    p AS (
+        SELECT n, kind, id, scope, cost, timestamptz 'epoch' + started * interval '1 microsecond' AS started
+        FROM jsonb_to_recordset(paid) AS q (n integer, kind text, id text, scope text, cost numeric, started bigint)
+    ),
+    moved AS (
+        SELECT balance, sum(cost) AS amount
+        FROM (
+            SELECT balance, cost FROM leased
+            UNION ALL
+            SELECT b.balance, p.cost
+            FROM p JOIN balances AS b
+                ON b.kind = p.kind AND b.id = p.id AND b.scope = p.scope AND b.began <= p.started AND p.started < b.ends
+            WHERE NOT EXISTS (
+                SELECT FROM leased AS l
+                WHERE l.n = p.n AND l.kind = b.kind AND l.id = b.id AND l.scope = b.scope AND l.period = b.period
+            )
+        ) AS every
+        GROUP BY balance
+    ),
+    freed AS (
+        SELECT lease, sum(reserved)::bigint AS amount FROM leased GROUP BY lease
+    )
+    SELECT m.balances, m.amounts, f.leases, f.amounts
+    INTO moved_balances, moved_by, freed_leases, freed_by
+    FROM (SELECT array_agg(balance) AS balances, array_agg(amount) AS amounts FROM moved) AS m,
+        (SELECT array_agg(lease) AS leases, array_agg(amount) AS amounts FROM freed) AS f;
+    IF moved_balances IS NULL THEN
+        RETURN NULL;
+    END IF;
+
+    PERFORM FROM balances WHERE balance = ANY (moved_balances) ORDER BY kind, id, scope, period, began FOR UPDATE;
+    UPDATE balances AS b SET spent = b.spent + m.amount
+    FROM unnest(moved_balances, moved_by) AS m (balance, amount)
+    WHERE b.balance = m.balance AND m.amount <> 0;
+    UPDATE leases AS l SET outstanding = greatest(0, l.outstanding - f.amount)
+    FROM unnest(freed_leases, freed_by) AS f (lease, amount)
+    WHERE l.lease = f.lease;
+    WITH passed AS (
+        UPDATE balances SET alerted = true
+        WHERE balance = ANY (moved_balances) AND NOT alerted AND spent >= soft
+        RETURNING kind, id, scope, period, spent, soft
+    )
+    SELECT jsonb_agg(passed) INTO alerts FROM passed;
+    RETURN alerts;
+END $$;

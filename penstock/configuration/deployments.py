@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -78,6 +78,22 @@ class Reader:
         found = (self._entry(written) for written in model_list.value)
         return tuple(deployment for deployment in found if deployment is not None)
 
+    def reserve(self, deployments: Iterable[Deployment]) -> None:
+        """The ids of deployments that stand nowhere."""
+        self._ids.update((deployment.id, "no place in a file") for deployment in deployments)
+
+    def read_one(self, written: Node, problems: Problems) -> Deployment | None:
+        """One more entry, with problems of its own; None when it has errors, or a provider that is not supported.
+
+        An id that another deployment has is an error.
+        """
+        mine, self._problems = self._problems, problems
+        try:
+            found = self._entry(written)
+        finally:
+            self._problems = mine
+        return None if problems.errors else found
+
     def _entry(self, written: Node) -> Deployment | None:
         entry = Section(resolve(written, self._environment, self._problems), self._problems)
         group = entry.take("model_name", values.text)
@@ -136,8 +152,10 @@ class Reader:
             api_key=self._key(params, about),
             price=price,
             price_model=info.take("base_model", values.text) or price_model,
+            access_groups=info.take("access_groups", values.names) or (),
             limits=read_limits(params, self._parallel),
             body=self._body(params),
+            info=_as_written(written),
             **fields,
         )
         self._report_info(info)
@@ -207,6 +225,12 @@ class Reader:
             unique = f"{digest}-{n}"
         self._ids[unique] = written.place.spot
         return unique
+
+
+def _as_written(entry: Node) -> Mapping[str, Any]:
+    """`model_info`, variables by their names: it is shown."""
+    info = entry.value.get("model_info") if isinstance(entry.value, dict) else None
+    return info.plain() if info is not None and isinstance(info.value, dict) else {}
 
 
 def _taken(section: Section, fields: Mapping[str, tuple[str, values.Parse[Any]]]) -> dict[str, Any]:

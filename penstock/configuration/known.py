@@ -32,7 +32,7 @@ CREDENTIAL_PREFIXES = (
 )  # fmt: skip
 
 MODEL_INFO = words(
-    """access_groups access_windows allow_fail_open allowed_fails_policy blocked disable_background_health_check
+    """access_windows allow_fail_open allowed_fails_policy blocked disable_background_health_check
     enable_tag_filtering health_check_max_tokens health_check_model health_check_timeout supported_environments
     team_id team_public_model_name tier"""
 )
@@ -53,43 +53,43 @@ FALLBACK_PARAMS = words(
 )
 
 LITELLM = words(
-    """audit_log_callbacks budget_duration budget_exceeded_status_code budget_reset_time cache cache_params
-    callbacks cost_discount_config cost_margin_config custom_provider_map default_internal_user_params
-    default_key_generate_params default_team_params default_team_settings
+    """audit_log_callbacks budget_reset_time cache cache_params
+    callbacks cost_discount_config cost_margin_config custom_provider_map
+    default_team_settings
     disable_add_transform_inline_image_block disable_end_user_cost_tracking enable_json_schema_validation
     expose_router_debug_in_errors failure_callback force_ipv4 forward_traceparent_to_llm_provider json_logs
-    key_generation_settings langfuse_default_tags max_budget max_end_user_budget max_end_user_budget_id
-    max_internal_user_budget max_ui_session_budget model_cost_map modify_params post_call_rules pre_call_rules
+    langfuse_default_tags max_end_user_budget max_end_user_budget_id
+    max_ui_session_budget model_cost_map modify_params post_call_rules pre_call_rules
     priority_reservation public_model_groups redact_messages_in_exceptions redact_user_api_key_info
-    service_callback set_verbose ssl_certificate ssl_verify store_audit_logs success_callback tag_budget_config
-    telemetry timezone turn_off_message_logging upperbound_key_generate_params user_url_validation"""
+    service_callback set_verbose ssl_certificate ssl_verify success_callback tag_budget_config
+    telemetry turn_off_message_logging user_url_validation"""
 )
 
 GENERAL = words(
     """accounting_capture accounting_sync_ack accounting_sync_ack_failure_policy accounting_sync_ack_timeout_seconds
-    admin_only_routes admission_queue_timeout_seconds alert_to_webhook_url alert_types alerting alerting_args
+    admission_queue_timeout_seconds alert_to_webhook_url alert_types alerting alerting_args
     alerting_threshold allow_client_side_credentials allow_requests_on_db_unavailable
-    allow_user_auth allowed_file_extensions allowed_ips allowed_routes always_include_stream_usage
-    apply_user_budget_to_team_keys background_health_checks blocked_file_extensions cancel_on_disconnect
+    allow_user_auth allowed_file_extensions always_include_stream_usage
+    background_health_checks blocked_file_extensions cancel_on_disconnect
     completion_model coordination_redis custom_auth custom_key_generate custom_sso custom_ui_sso_sign_in_handler
     dangerously_permit_weak_or_unset_master_key database_args database_connect_timeout
     database_connection_pool_limit database_connection_timeout database_disable_prepared_statements
     database_extra_connection_params database_max_idle_connection_lifetime database_socket_timeout database_type
     default_model disable_budget_reservation disable_error_logs disable_password_login_when_sso_enabled
     disable_prisma_schema_update disable_reset_budget disable_spend_logs disable_spend_updates
-    enable_jwt_auth enable_oauth2_auth enable_public_model_hub enforce_fallback_model_access enforce_user_param
+    enable_oauth2_auth enable_public_model_hub enforce_fallback_model_access enforce_user_param
     enforced_params fail_closed_budget_enforcement fail_closed_rate_limit_enforcement
     forward_client_headers_to_llm_api forward_llm_provider_auth_headers forward_openai_org_id
     global_max_parallel_requests health_check_concurrency health_check_details health_check_interval
-    infer_model_from_keys key_management_settings key_management_system litellm_jwtauth max_batch_file_records
+    infer_model_from_keys key_management_settings key_management_system max_batch_file_records
     max_batch_file_size_mb max_batch_file_uploads_per_day max_file_size_mb max_in_flight_requests_per_worker
-    max_parallel_requests max_queued_requests_per_worker max_response_size_mb
+    max_queued_requests_per_worker max_response_size_mb
     maximum_spend_logs_retention_interval maximum_spend_logs_retention_period missing_session_id otel
     pass_through_endpoints pass_through_request_timeout proxy_batch_write_at
     proxy_budget_rescheduler_max_time proxy_budget_rescheduler_min_time proxy_config_reload_interval_seconds
-    public_routes reject_clientside_metadata_tags role_permissions service_account_settings
-    spend_logs_metadata_fields store_model_in_db store_prompts_in_spend_logs supported_db_objects
-    trusted_proxy_ranges ui_access_mode use_azure_key_vault use_google_kms use_redis_transaction_buffer
+    reject_clientside_metadata_tags role_permissions service_account_settings
+    spend_logs_metadata_fields store_prompts_in_spend_logs supported_db_objects
+    ui_access_mode use_azure_key_vault use_google_kms use_redis_transaction_buffer
     use_spend_logs_partitioning user_api_key_cache_max_size user_api_key_cache_ttl user_header_mappings
     user_header_name user_url_allowed_hosts user_url_validation"""
 )

@@ -1,9 +1,11 @@
 """`load`: from a LiteLLM `config.yaml` and the environment to one `Config`."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from penstock.configuration import known, values
+from penstock.configuration.access import read_access
 from penstock.configuration.deployments import Defaults, Reader, standard
 from penstock.configuration.environment import Environment, resolve
 from penstock.configuration.include import read_all
@@ -12,6 +14,7 @@ from penstock.configuration.providers import Providers
 from penstock.configuration.routing import read_routing
 from penstock.configuration.settings import read_settings
 from penstock.configuration.source import Node
+from penstock.configuration.tenants import read_tenants
 from penstock.configuration.values import NOT_YET, UNKNOWN, Section
 from schemas.catalog import Catalog
 from schemas.config import Config, Deployment
@@ -21,39 +24,97 @@ _SECTIONS = ("general_settings", "litellm_settings", "router_settings", "penstoc
 _OTHERS = frozenset({"model_list", "environment_variables"})
 
 
+class Written(NamedTuple):
+    """What the file, and those that it includes, say; and what was wrong with how they say it."""
+
+    path: Path | None
+    tree: dict[str, Node]
+    problems: Problems
+
+
 def load(path: Path | None, environ: Mapping[str, str], providers: Providers | None = None) -> Config:
     """The configuration of this process. Without a file: the demo and a wildcard for each provider with a key.
 
     `environ` is not changed: what `environment_variables` exports counts for this configuration alone.
     Raises `ConfigurationError` with a line for every fault that was found.
     """
-    providers = providers or Providers(registry.describe(name) for name in sorted(registry.names()))
+    return build(read(path), environ, providers=providers)
+
+
+def read(path: Path | None) -> Written:
+    """The first half of `load`. Raises `ConfigurationError` when there is nothing to go on with."""
     problems = Problems()
+    return Written(path, read_all(path, problems) if path is not None else {}, problems)
+
+
+def build(
+    written: Written,
+    environ: Mapping[str, str],
+    stored: Sequence[Node] = (),
+    judged: Node | None = None,
+    providers: Providers | None = None,
+) -> Config:
+    """The other half. `stored` are entries of `model_list` that are kept elsewhere; one that is wrong is left out.
+
+    So is nothing else: a wrong file raises `ConfigurationError`, and so does a wrong `judged`, which is one more entry.
+    """
+    providers = providers or Providers(registry.describe(name) for name in sorted(registry.names()))
+    problems = Problems(written.problems)
     environment = Environment(environ)
-    written = read_all(path, problems) if path is not None else {}
-    environment.export(written.get("environment_variables"), problems)
-    sections = {name: _section(written, name, environment, problems) for name in _SECTIONS}
+    tree = written.tree
+    environment.export(tree.get("environment_variables"), problems)
+    sections = {name: _section(tree, name, environment, problems) for name in _SECTIONS}
     settings = read_settings(sections, environment, problems)
+    access = read_access(sections["general_settings"], sections["litellm_settings"], environment, problems)
+    tenants = read_tenants(sections["general_settings"], sections["litellm_settings"])
     router, litellm = sections["router_settings"], sections["litellm_settings"]
     aliases, hidden = _aliases(router, problems)
-    defaults = Defaults(
-        drop_params=litellm.take("drop_params", values.flag),
-        stream_timeout=router.take("stream_timeout", values.duration),
-        parallel=router.take("default_max_parallel_requests", values.count),
-    )
-    reader = Reader(providers, environment, problems, defaults)
-    deployments = reader.read(written.get("model_list"))
-    if path is None:
+    reader = Reader(providers, environment, problems, _defaults(router, litellm))
+    deployments = reader.read(tree.get("model_list"))
+    if written.path is None:
         deployments = _standard(providers, environment, problems)
-    config = Config(deployments=deployments, aliases=aliases, hidden_aliases=hidden, settings=settings)
+        reader.reserve(deployments)
+    deployments = (*deployments, *_others(reader, stored, judged, problems))
+    config = Config(
+        deployments=deployments,
+        aliases=aliases,
+        hidden_aliases=hidden,
+        settings=settings,
+        access=access,
+        tenants=tenants,
+    )
     catalog = Catalog(config)
     routing = read_routing(router, litellm, catalog, problems)
-    _report(written, sections, problems)
+    _report(tree, sections, problems)
     problems.check()
     for alias, target in aliases.items():
         if catalog.resolve(alias) is None:
             problems.warn(f"router_settings.model_group_alias.{alias}", f'"{target}" names no model group')
     return config.model_copy(update={"routing": routing, "warnings": problems.warnings})
+
+
+def _defaults(router: Section, litellm: Section) -> Defaults:
+    return Defaults(
+        drop_params=litellm.take("drop_params", values.flag),
+        stream_timeout=router.take("stream_timeout", values.duration),
+        parallel=router.take("default_max_parallel_requests", values.count),
+    )
+
+
+def _others(reader: Reader, stored: Sequence[Node], judged: Node | None, problems: Problems) -> Iterator[Deployment]:
+    for entry in stored:
+        own = Problems()
+        found = reader.read_one(entry, own)
+        if found is None:
+            problems.warn("", f"{entry.place.file} is left out: {'; '.join(own.errors or own.warnings)}")
+        else:
+            yield found
+    if judged is not None:
+        own = Problems()
+        found = reader.read_one(judged, own)
+        if found is None:
+            raise ConfigurationError(own.errors or own.warnings)
+        yield found
 
 
 def _section(written: dict[str, Node], name: str, environment: Environment, problems: Problems) -> Section:
@@ -97,4 +158,4 @@ def _report(written: dict[str, Node], sections: Mapping[str, Section], problems:
     sections["router_settings"].report(known.ROUTER, "router_settings")
 
 
-__all__ = ["ConfigurationError", "load"]
+__all__ = ["ConfigurationError", "Written", "build", "load", "read"]

@@ -1,5 +1,6 @@
 """What is wrong with a configuration, collected so that all of it is said at once."""
 
+import copy
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -8,16 +9,16 @@ class Place(NamedTuple):
     """Where a value is written: `config.yaml:12: model_list[0].litellm_params.rpm`."""
 
     file: str
-    line: int  # from 1
+    line: int  # from 1; 0: it has none
     path: str = ""
 
     @property
     def spot(self) -> str:
         """File and line alone."""
-        return f"{self.file}:{self.line}"
+        return f"{self.file}:{self.line}" if self.line else self.file
 
     def __str__(self) -> str:
-        return f"{self.spot}: {self.path}" if self.path else self.spot
+        return ": ".join(part for part in (self.spot, self.path) if part)
 
     def under(self, key: str | int, line: int) -> "Place":
         """The place of a mapping's key or a list's item."""
@@ -39,20 +40,23 @@ class Wrong(ValueError):
 
 
 class Problems:
-    """Errors and warnings of one load. A key without effect is warned of once, with every line it stands on."""
+    """Errors and warnings of one load. A key without effect is warned of once, with every line it stands on.
 
-    def __init__(self) -> None:
-        self.errors: list[str] = []
-        self._warnings: list[str] = []
-        self._unused: dict[tuple[str, str], list[str]] = {}
+    With `before` they begin with what was found then.
+    """
+
+    def __init__(self, before: "Problems | None" = None) -> None:
+        self.errors: list[str] = [] if before is None else list(before.errors)
+        self._warnings: list[str] = [] if before is None else list(before._warnings)
+        self._unused: dict[tuple[str, str], list[str]] = {} if before is None else copy.deepcopy(before._unused)
 
     def error(self, place: Place | str, message: str) -> None:
         """Something that makes the configuration unusable."""
-        self.errors.append(f"{place}: {message}")
+        self.errors.append(f"{place}: {message}" if str(place) else message)
 
     def warn(self, place: Place | str, message: str) -> None:
         """Something the operator should know."""
-        self._warnings.append(f"{place}: {message}")
+        self._warnings.append(f"{place}: {message}" if str(place) else message)
 
     def unused(self, place: Place, name: str, why: str) -> None:
         """`name` has no effect here; the same name elsewhere joins the same warning."""

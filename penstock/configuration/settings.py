@@ -74,6 +74,7 @@ def read_settings(sections: Mapping[str, Section], environment: Environment, pro
         value = next((source for source in sources if source is not None), None)
         if value is not None:
             found[name] = value
+    general.take("store_model_in_db", values.flag)  # the ledger can always keep models
     for key, node in own.rest().items():
         problems.error(node.place, f'there is no setting "{key}"')
     _finish_database(found, environment, problems)

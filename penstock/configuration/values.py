@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from penstock.configuration.problems import Problems, Wrong
 from penstock.configuration.source import Node
 
+_LARGEST = 2**63 - 1  # of whole numbers
 T = TypeVar("T")
 Parse = Callable[[Node], T]
 
@@ -88,7 +89,7 @@ def duration(node: Node) -> float:
 def whole(node: Node) -> int:
     """A whole number, not below zero."""
     value = number(node)
-    if value != value.to_integral_value():
+    if value > _LARGEST or value != value.to_integral_value():
         raise Wrong(f"a whole number is wanted, not {shown(node)}")
     return int(value)
 

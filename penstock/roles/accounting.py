@@ -1,16 +1,22 @@
 """The accounting role: usage events into the ledger, dead letters beside them."""
 
+import logging
 from contextlib import AsyncExitStack
 
+from broker.events import Events
+from ledger.spend import Passed
 from penstock.house import House
+from schemas.envelope import SoftBudget
 from workers.accounting.consumer import Accounting
 from workers.accounting.dead_letters import DeadLetters
+
+_LOG = logging.getLogger("penstock.budgets")
 
 
 async def start(house: House, stack: AsyncExitStack) -> None:
     """Consume the usage queue, and with RabbitMQ the dead letters."""
     pool = await house.ledger(stack)
-    accounting = Accounting(house.bus, pool)
+    accounting = Accounting(house.bus, pool, passed=lambda budget: _alert(house.events, budget))
     await accounting.start()
     stack.push_async_callback(accounting.stop)
 
@@ -22,3 +28,11 @@ async def start(house: House, stack: AsyncExitStack) -> None:
         letters = DeadLetters(house.config.settings.amqp_url.get_secret_value(), pool)
         await letters.start()
         stack.push_async_callback(letters.stop)
+
+
+def _alert(events: Events, budget: Passed) -> None:
+    """Tell the operator, and every process."""
+    kind, name, scope = budget.account
+    where = f"{kind} {name}{f' ({scope})' if scope else ''}"
+    _LOG.warning("soft budget passed: %s has spent %s of %s US dollars", where, budget.spent, budget.soft)
+    events.tell(SoftBudget(budget.account, budget.period, budget.spent, budget.soft))

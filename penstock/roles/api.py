@@ -8,16 +8,22 @@ from msgspec import structs
 
 from api import app, health, models, spend
 from api.announced import AnnouncedAttempts, Price
-from api.asker import Asker, Connections
-from api.authenticate import Gatekeeper
+from api.asker import Asker
+from api.connections import Connections
 from api.idempotency import Idempotency
 from api.inference import Desk
+from api.management import model_info, reload
+from api.management import models as management_models
+from api.management.routers import ROUTERS
 from api.planner import Planner
 from broker.events import Pulse
 from ledger.pool import Pool
 from ledger.prices import PriceBook
+from penstock.current import Follower
 from penstock.house import House
 from penstock.serving import HttpServer
+from penstock.stock import LiveStock
+from penstock.tenancy import open_tenancy
 from penstock.version import VERSION
 from policy.roster import Roster
 from schemas.catalog import Catalog
@@ -29,27 +35,36 @@ from schemas.usage import Usage
 async def start(house: House, stack: AsyncExitStack) -> None:
     """Listen, once a request could be answered."""
     settings, pool = house.config.settings, await house.ledger(stack)
-    prices, roster, catalog = PriceBook(), Roster(time.monotonic), Catalog(house.config)
-    planner = Planner(catalog, house.config.routing, roster, prices)
-    asker = await _asker(
-        house, stack, planner, AnnouncedAttempts(house.outbox, _price(house.config, prices), time.time)
-    )
+    await house.current.begin(pool)
+    prices, roster = PriceBook(), Roster(time.monotonic)
+    planner = Planner(Catalog(house.config), house.config.routing, roster, prices)
+    asker = await _asker(house, stack, planner, AnnouncedAttempts(house.outbox, _price(house, prices), time.time))
+    house.current.follow(_follower(planner, asker))
+    house.current.on_news = asker.expect_changes
+    stock = LiveStock(house.current, roster)
 
     async def pools() -> str | None:
         heard = not house.has_pools or roster.alive(house.name)
         return None if heard else "the worker pools of this process do not beat"
 
     house.checks["pools"] = pools
-    gatekeeper = Gatekeeper(settings.master_key)
-    admit = gatekeeper.dependency
+    tenancy = await open_tenancy(house, pool, prices, stack)
+    admit = tenancy.gatekeeper.dependency
     routers = [
         health.probes(house.checks, VERSION),
         health.overview(asker, roster, admit),
-        models.routes(catalog, admit),
+        models.routes(lambda: planner.catalog, admit),
+        management_models.routes(pool, stock, admit),
+        model_info.routes(stock, prices, admit),
+        reload.routes(stock, admit),
         spend.routes(pool, admit),
+        *ROUTERS,
     ]
-    desk = Desk(settings, planner, gatekeeper, asker, house.seal(), _idempotency(house, stack, pool))
-    server = HttpServer(app.build(desk, routers, VERSION), settings.host, settings.port, settings.drain)
+    desk = Desk(
+        settings, planner, tenancy.gatekeeper, asker, house.seal(), _idempotency(house, stack, pool), tenancy.cashier
+    )
+    application = app.build(desk, routers, VERSION, **tenancy.state)
+    server = HttpServer(application, settings.host, settings.port, settings.drain)
     await server.start()
     stack.push_async_callback(server.stop)
     house.server = server
@@ -83,12 +98,24 @@ def _idempotency(house: House, stack: AsyncExitStack, pool: Pool) -> Idempotency
     return found
 
 
-def _price(config: Config, prices: PriceBook) -> Price:
-    """What a lost attempt is estimated to have cost."""
-    deployments = {d.id: d for d in config.deployments}
+def _follower(planner: Planner, asker: Asker) -> Follower:
+    async def adopt(config: Config) -> None:
+        asker.adopt(planner.adopt(config))
+
+    return adopt
+
+
+def _price(house: House, prices: PriceBook) -> Price:
+    """What a lost attempt is estimated to have cost; its deployment may be gone by then."""
+    known = {d.id: d for d in house.config.deployments}
+
+    async def learn(config: Config) -> None:
+        known.update((d.id, d) for d in config.deployments)
 
     def price(deployment: str, model: str, usage: Usage) -> Decimal | None:
-        found = deployments.get(deployment)
+        found = known.get(deployment)
         return None if found is None else prices.cost(found, model, usage)
+
+    house.current.follow(learn)
 
     return price

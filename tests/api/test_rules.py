@@ -2,6 +2,7 @@
 
 import json
 import math
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -39,17 +40,20 @@ def test_where_a_key_may_stand(headers: Headers, key: bytes) -> None:
     assert presented_key(headers) == key
 
 
-def test_only_the_master_key_opens() -> None:
+def scope(key: bytes) -> dict[str, Any]:
+    """Of a request with this key."""
+    return {"headers": [(b"x-api-key", key)], "path": "/v1/chat/completions", "method": "POST", "client": None}
+
+
+async def test_only_the_master_key_opens() -> None:
     keeper = Gatekeeper(SecretStr("sk-right"))
-    assert keeper.admit([(b"x-api-key", b"sk-right")]).key_alias == "master"
-    for wrong in (b"sk-wrong", b"sk-righ", b"sk-right\xff", b""):
-        with pytest.raises(Refused) as caught:
-            keeper.admit([(b"x-api-key", wrong)])
-        assert caught.value.failure.kind is Kind.UNAUTHENTICATED
-    with pytest.raises(Refused):
-        Gatekeeper(None).admit([(b"x-api-key", b"")])
-    with pytest.raises(Refused):
-        Gatekeeper(None).admit([(b"x-api-key", b"anything")])
+    access = await keeper.infer(scope(b"sk-right"))
+    assert (access.caller.key_alias, access.is_admin, access.terms.empty) == ("master", True, True)
+    for keys in (keeper, Gatekeeper(None)):
+        for wrong in (b"sk-wrong", b"sk-righ", b"sk-right\xff", b"", b"anything"):
+            with pytest.raises(Refused) as caught:
+                await keys.infer(scope(wrong))
+            assert caught.value.failure.kind is Kind.UNAUTHENTICATED
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import pytest
@@ -90,6 +91,7 @@ async def test_each_role_can_do_its_work(urls: dict[str, str]) -> None:
         ("api", Address("penstock.dead", "")),
         ("api", Address("", QUEUE)),
         ("worker", TO_WORKERS),
+        ("worker", Address("", QUEUE)),
         ("accounting", TO_WORKERS),
         ("accounting", TO_LEDGER),
         ("setup", TO_WORKERS),
@@ -120,9 +122,28 @@ async def test_no_role_can_read_more(urls: dict[str, str], role: str, queue: str
 async def test_what_is_missing_is_named_to_who_may_not_declare(urls: dict[str, str]) -> None:
     await control.declare(urls["setup"], Topology(TOPOLOGY.exchanges, TOPOLOGY.queues[:2]))
     with pytest.raises(control.TopologyError, match="missing") as caught:
-        await opened(urls["worker"])
+        await opened(urls["api"])
     assert QUEUE in str(caught.value)
     assert USAGE_QUEUE not in str(caught.value)
+
+
+async def test_a_worker_declares_the_queues_of_a_new_model_and_no_others(urls: dict[str, str]) -> None:
+    await control.declare(urls["setup"], TOPOLOGY)
+    api, worker, asked = await opened(urls["api"]), await opened(urls["worker"]), Taken()
+    larger = topology(("a", "b"), 64 * 2**20, ("one", "two"))
+    with pytest.raises(control.TopologyError, match="missing"):
+        await api.extend(larger)
+    await worker.extend(larger)
+    await api.extend(larger)
+    await worker.consume(requests_queue("b"), asked, 1)
+    await api.publish(Address(REQUESTS, requests_queue("b")), Message(b"request"))
+    (await asked.next()).ack()
+    other = topology(("a",), 64 * 2**20)
+    strange = Topology((), (*other.queues, replace(other.queues[0], name="usage2")))
+    with pytest.raises(control.TopologyError, match="usage2"):
+        await worker.extend(strange)
+    for bus in (api, worker):
+        await bus.close()
 
 
 async def test_a_queue_with_other_arguments_is_named(amqp_url: str) -> None:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from penstock.configuration import deployments, limits, routing
+from penstock.configuration import access, deployments, limits, routing
 from penstock.configuration.environment import _SECRET_ENDS
 from penstock.configuration.known import words
 from penstock.configuration.loading import load
 from penstock.configuration.settings import variables
-from schemas.config import Routing, Settings, Strategy
+from schemas.config import Jwt, Routing, Settings, Strategy
 from schemas.failures import POLICY_NAMES
 from tests.configuration.loaded import PROVIDERS, errors
 
@@ -38,9 +38,10 @@ def test_defaults_and_variables_are_right(name, names):
 
 
 def test_every_key_with_an_effect_is_named():
-    tables = (deployments._FIELDS, deployments._INFO_FIELDS, limits.KEYS, routing.KEYS)
+    tables = (deployments._FIELDS, deployments._INFO_FIELDS, limits.KEYS, routing.KEYS, access.KEYS, access.JWT_KEYS)
     keys = [key for table in tables for key, _ in table.values()] + list(deployments._PRICES.values())
-    others = (*deployments._IDENTITY, *routing.FALLBACKS, *OTHERS, *POLICY_NAMES, *Strategy)
+    tokens = (*access.FIELD_KEYS.values(), *access.VARIABLES, *access.VARIABLES.values())
+    others = (*deployments._IDENTITY, *routing.FALLBACKS, *OTHERS, *POLICY_NAMES, *Strategy, *tokens)
     assert [key for key in (*keys, *others) if f"`{key}`" not in TEXT] == []
     assert [end for end in _SECRET_ENDS if f"`{end}`" not in TEXT] == []
 
@@ -53,6 +54,16 @@ def test_defaults_of_routing_are_right(field, key):
     default = Routing.model_fields[field].default
     shown = not default if field == "cooldowns" else default
     assert ROUTING.get(key) == (None if default is None else json.dumps(shown).removesuffix(".0"))
+
+
+@pytest.mark.parametrize(("field", "key"), [(field, key) for field, (key, _) in access.JWT_KEYS.items()])
+def test_defaults_of_tokens_are_right(field, key):
+    default = Jwt.model_fields[field].default
+    (written,) = [row[1] for row in ROWS if len(row) == 3 and row[0] == key]
+    if isinstance(default, tuple):
+        assert written.replace("`", "") == ", ".join(default)
+    else:
+        assert written == ("" if default in (None, frozenset()) else json.dumps(default).strip('"').removesuffix(".0"))
 
 
 def test_the_error_that_is_shown_is_the_one_that_comes(tmp_path):

@@ -91,7 +91,6 @@ def test_what_the_seed_asks_for_and_we_do_not_do_is_named(tmp_path):
     config = load(write(tmp_path, MAIN), ENVIRON, PROVIDERS)
     assert [line.split(":")[0] for line in config.warnings] == [
         "the database URL",
-        "general_settings.store_model_in_db",
         "litellm_settings.success_callback",
         "litellm_settings.failure_callback",
     ]

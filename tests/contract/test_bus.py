@@ -8,7 +8,17 @@ import pytest
 from broker.memory import MemoryBus
 from broker.port import Address, Bus, BusDown, BusError, Message, QueueFull, Unroutable
 from broker.rabbitmq import RabbitBus
-from broker.topology import DEAD_QUEUE, EVENTS, REPLIES, REQUESTS, USAGE, USAGE_QUEUE, requests_queue, topology
+from broker.topology import (
+    DEAD_QUEUE,
+    EVENTS,
+    REPLIES,
+    REQUESTS,
+    USAGE,
+    USAGE_QUEUE,
+    handoff_queue,
+    requests_queue,
+    topology,
+)
 from tests.support.listeners import Heard, Taken
 
 QUEUE = requests_queue("a")
@@ -308,6 +318,22 @@ async def test_a_queue_that_is_not_there_cannot_be_consumed(bus: Bus) -> None:
         await bus.consume(requests_queue("nobody"), Taken(), 1)
     assert bus.trouble is None
     await bus.publish(TO, Message(b"the bus goes on"))
+
+
+async def test_a_larger_topology_adds_queues_and_takes_none_away(bus: Bus) -> None:
+    await bus.publish(TO, Message(b"before"))
+    for _ in range(2):
+        await bus.extend(topology(("c",), BOUND, ("one", "two")))
+    taken = Taken()
+    for name in (requests_queue("c"), handoff_queue("one"), QUEUE):
+        await bus.consume(name, taken, 10)
+    for name in (requests_queue("c"), handoff_queue("one")):
+        await bus.publish(Address(REQUESTS, name), Message(name.encode()))
+    assert {delivery.body for delivery in await taken.some(3)} == {
+        b"before",
+        requests_queue("c").encode(),
+        handoff_queue("one").encode(),
+    }
 
 
 async def test_a_callback_that_raises_does_not_stop_the_others(bus: Bus) -> None:

@@ -60,6 +60,7 @@ def random_event(chance: random.Random, number: int) -> UsageEvent:
             user=chance.choice(["", "ann", "bob"]),
             team=chance.choice(["", "red", "blue"]),
             organization=chance.choice(["", "org"]),
+            end_user=chance.choice(["", "eve"]),
             tags=tuple(chance.choices(["x", "y", "z", ""], k=chance.randrange(4))),
         ),
         usage=Usage(

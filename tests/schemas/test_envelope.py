@@ -6,7 +6,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from schemas import envelope
-from schemas.envelope import Answer, Beat, Cancel, Chunk, Ended, Failed, Opened, Request, Serving, Started, Verdict
+from schemas.envelope import (
+    Answer,
+    Beat,
+    Cancel,
+    Chunk,
+    Ended,
+    Failed,
+    ModelsChanged,
+    Opened,
+    Reload,
+    Request,
+    Serving,
+    Started,
+    Verdict,
+)
 from schemas.failures import Failure, Kind
 from schemas.usage import Caller, Usage
 
@@ -34,6 +48,8 @@ EVENTS = [
     Beat(process="w", role="worker", every=1.0, serving=(Serving("q", "d", 4, 1),)),
     Cancel("req_1", "a"),
     Verdict("a", go=True),
+    ModelsChanged("w"),
+    Reload("w"),
 ]
 
 

@@ -13,7 +13,8 @@ from msgspec import structs
 
 from api import errors
 from api.announced import AnnouncedAttempts
-from api.asker import Asker, Connections
+from api.asker import Asker
+from api.connections import Connections
 from api.course import Wishes
 from api.pending import Pending
 from api.planner import Planner

@@ -15,8 +15,9 @@ from pydantic import SecretStr
 
 from api import app, models
 from api.announced import AnnouncedAttempts
-from api.asker import Asker, Connections
+from api.asker import Asker
 from api.authenticate import Gatekeeper
+from api.connections import Connections
 from api.inference import Desk
 from api.planner import Planner
 from broker.events import Events
@@ -27,9 +28,10 @@ from broker.seal import Seal
 from broker.topology import USAGE_QUEUE, topology_of
 from ledger.prices import PriceBook
 from policy.roster import Roster
+from schemas.access import Access, Role
 from schemas.catalog import Catalog
 from schemas.config import Config, Deployment, Routing, Settings
-from schemas.usage import Usage, UsageEvent, decode
+from schemas.usage import Caller, Usage, UsageEvent, decode
 from workers.execute import Bench
 from workers.pool import Pools
 from workers.providers.registry import adapter
@@ -45,6 +47,7 @@ class Inside:
 
     bus: MemoryBus
     asker: Asker
+    planner: Planner
     roster: Roster
     attempts: AnnouncedAttempts
     pools: Pools
@@ -97,15 +100,16 @@ async def inside(
         await pools.start()
         gatekeeper = Gatekeeper(given.master_key)
 
-        async def admit() -> None:
+        async def admit() -> Access:
             """Nobody is asked for a key here."""
+            return Access(caller=Caller(), role=Role.ADMIN)
 
         desk = Desk(given, planner, gatekeeper, asker, seal)
-        built = app.build(desk, [models.routes(catalog, admit)], "test")
+        built = app.build(desk, [models.routes(lambda: planner.catalog, admit)], "test")
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(built), base_url="http://test", headers={"authorization": f"Bearer {KEY}"}
         )
-        found = Inside(bus, asker, roster, attempts, pools, built, client)
+        found = Inside(bus, asker, planner, roster, attempts, pools, built, client)
         await bus.consume(USAGE_QUEUE, found.take, 1000)
         try:
             for _ in range(5):

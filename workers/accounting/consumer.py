@@ -12,7 +12,7 @@ from broker.port import Bus, Consumer, Delivery
 from broker.topology import USAGE_QUEUE
 from ledger.pool import FAILED, UNFIT, Pool, described
 from ledger.rows import unstorable
-from ledger.spend import record
+from ledger.spend import Passed, record
 from schemas.usage import UsageEvent, decode
 
 _LOG = logging.getLogger("penstock.accounting")
@@ -38,12 +38,18 @@ class Accounting:
     """One consumer of the usage queue. Any number of processes may run one; an event that comes twice counts once."""
 
     def __init__(
-        self, bus: Bus, pool: Pool, pace: Pace | None = None, jitter: Callable[[], float] = random.random
+        self,
+        bus: Bus,
+        pool: Pool,
+        pace: Pace | None = None,
+        jitter: Callable[[], float] = random.random,
+        passed: Callable[[Passed], None] | None = None,
     ) -> None:
         self._bus = bus
         self._pool = pool
         self._pace = pace or Pace()
         self._jitter = jitter
+        self._passed = passed
         self._waiting: list[tuple[Delivery, UsageEvent]] = []
         self._some = asyncio.Event()  # something waits, or stopping
         self._enough = asyncio.Event()  # a full batch waits, or stopping
@@ -115,7 +121,7 @@ class Accounting:
         pause = self._pace.retry_first
         while batch := [held for held in batch if not held[0].lost]:  # somebody else gets what was lost
             try:
-                await record(self._pool, [event for _, event in batch])
+                await record(self._pool, [event for _, event in batch], self._passed)
             except UNFIT as problem:
                 if middle := len(batch) // 2:
                     return await self._persist(batch[:middle]) and await self._persist(batch[middle:])

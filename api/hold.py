@@ -1,0 +1,64 @@
+"""What one call may cost, and what it holds of its payers' budgets and rates until it has ended."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from policy.holdings import BudgetHolding, RateHolding
+from schemas.access import Terms, Unit
+from schemas.usage import Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a call may cost: nano-dollars of each budget, one request, tokens. `deadline` in seconds since the epoch."""
+
+    terms: tuple[Terms, ...]
+    nano: int
+    tokens: int
+    deadline: float
+
+
+@dataclass(slots=True)
+class Hold:
+    """What one call holds. `leases` and `nano` go with the request, so that accounting can settle them."""
+
+    bill: Bill
+    budgets: list[BudgetHolding]
+    rates: list[tuple[RateHolding, float, int]]  # bucket, amount
+    clock: Callable[[], float]
+    ended: bool = False
+
+    @property
+    def leases(self) -> tuple[int, ...]:
+        """Of the budgets."""
+        return tuple(holding.lease for holding in self.budgets)
+
+    def over(self, usage: Usage | None) -> None:
+        """Its call has ended, and used this; None: nothing. Accounting settles the budgets."""
+        if self.ended:
+            return
+        self.ended = True
+        now = self.clock()
+        for holding, at, amount in self.rates:
+            if holding.rate.unit is Unit.PARALLEL:
+                holding.correct(at, -amount, now)
+            elif holding.rate.unit is Unit.TOKENS:
+                holding.correct(at, (0 if usage is None else usage.total) - amount, now)
+
+    def left(self) -> None:
+        """Nobody waits for its call any more: it is under way no more, and what it used is not known here."""
+        for at, (holding, _, amount) in enumerate(self.rates):
+            if holding.rate.unit is Unit.PARALLEL and not self.ended and amount:
+                holding.correct(0.0, -amount, self.clock())
+                self.rates[at] = (holding, 0.0, 0)
+
+    def void(self) -> None:
+        """No call was begun for it, and none will be: all comes back."""
+        if self.ended:
+            return
+        self.ended = True
+        now = self.clock()
+        for budget in self.budgets:
+            budget.give(self.bill.nano)
+        for holding, at, amount in self.rates:
+            holding.correct(at, -amount, now)

@@ -1,0 +1,73 @@
+"""Organizations and their members as LiteLLM shows them."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from api.management import budgets, teams_shown
+from api.management.linked_budgets import by_id, standings
+from api.management.metadata import masked
+from api.management.office import Office
+from ledger import organizations, tenants
+from ledger.pool import Asked
+from ledger.tenants import Row
+
+MOST_TEAMS = 10_000
+_ABSENT: Mapping[str, Any] = {
+    "model_spend": {},
+    "users": None,
+    "object_permission": None,
+    "object_permission_id": None,
+}
+"""What LiteLLM shows of an organization that was given none."""
+
+
+def recorded(row: Row) -> Row:
+    """An organization for the audit log: without secrets."""
+    return {**row, "metadata": masked(row["metadata"])}
+
+
+async def shown(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Organizations with their members, teams and budgets and what they have spent."""
+    ids = [row["organization_id"] for row in rows]
+    members: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for member in await memberships(on, office, await organizations.members(on, ids)):
+        members[member["organization_id"]].append(member)
+    teams: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    found = await tenants.matching(on, tenants.TEAMS, {"organization_id": ids}, limit=MOST_TEAMS)
+    for team in await teams_shown.shown(on, office, found):
+        teams[team["organization_id"]].append(team)
+    standing = await standings(on, office, "organization", {row["organization_id"]: row["budget_id"] for row in rows})
+    return [
+        {
+            **_ABSENT,
+            **row["extra"],
+            **{name: row[name] for name in row if name != "extra"},
+            "metadata": masked(row["metadata"]),
+            "members": members[row["organization_id"]],
+            "teams": teams[row["organization_id"]],
+            **standing[row["organization_id"]],
+        }
+        for row in rows
+    ]
+
+
+async def one(on: Asked, office: Office, row: Row) -> dict[str, Any]:
+    """A single organization, see `shown`."""
+    return (await shown(on, office, [row]))[0]
+
+
+async def memberships(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """Members with their budgets. `rows`: of `organizations.members`. Spend is not kept by member: it is 0."""
+    terms = await by_id(on, [row["budget_id"] for row in rows])
+    return [_member(row, terms.get(row["budget_id"]), office) for row in rows]
+
+
+def _member(row: Row, terms: Row | None, office: Office) -> dict[str, Any]:
+    user = {"user_id": row["user_id"], "user_email": row["user_email"], "user_alias": row["user_alias"]}
+    return {
+        **{name: row[name] for name in row if name not in ("user_alias", "global_role")},
+        "spend": 0,
+        "user": {**user, "user_role": row["global_role"]},
+        "litellm_budget_table": None if terms is None else budgets.shown(terms, office),
+    }

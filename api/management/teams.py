@@ -1,0 +1,144 @@
+"""`/team/new`, `/team/update`, `/team/delete`, `/team/block`, `/team/unblock`: teams come, change and go."""
+
+import uuid
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from api.management.attachments import remove_keys
+from api.management.metadata import OWNED, closed
+from api.management.office import Caller, Change, Desk, answer, forbidden
+from api.management.teams_bodies import NewTeam, TeamId, TeamIds, TeamUpdate
+from api.management.teams_budgets import set_default
+from api.management.teams_changing import changed
+from api.management.teams_people import join, place
+from api.management.teams_rights import (
+    check_budgets,
+    check_organization,
+    check_team_admin,
+    governs,
+    managed,
+)
+from api.management.teams_shown import one, recorded
+from api.management.users_rules import ForTeams, ForUsers, TeamRules
+from ledger import teams, tenants
+from ledger.tenants import Row
+from schemas.access import Access
+
+ROUTER = APIRouter(tags=["teams"])
+_EMPTY: Row = {"metadata": {}, "extra": {}}
+
+
+@ROUTER.post("/team/new")
+async def new(body: NewTeam, desk: Desk, caller: Caller, rules: ForTeams, for_users: ForUsers) -> Response:
+    """A new team. Who makes it is its admin."""
+    values = _completed(body.columns(_EMPTY), body, rules)
+    if not governs(caller, values.get("organization_id")):
+        raise forbidden("make a team outside the organizations that it is the admin of")
+    check_budgets(values)
+    values["metadata"] = closed(values["metadata"], {}, rules.seal)
+    values["created_by"] = values["updated_by"] = caller.caller.user
+    async with desk.change(caller) as change:
+        if values.get("organization_id") is not None:
+            await check_organization(change.connection, values["organization_id"], values)
+        team = await tenants.insert(change.connection, tenants.TEAMS, values)
+        if terms := body.member_terms():
+            team = await set_default(change, team, terms)
+        await change.record("created", "team", team["team_id"], None, recorded(team))
+        await join(change, team, body.people(), {}, for_users)
+        if caller.caller.user and (rules.adds_admin or not caller.is_admin):
+            await place(change, team, caller.caller.user, "admin", {})
+        found = await one(change.connection, desk, team)
+    return answer(found)
+
+
+@ROUTER.post("/team/update")
+async def update(body: TeamUpdate, desk: Desk, caller: Caller, rules: ForTeams) -> Response:
+    """Change the fields that are given."""
+    async with desk.change(caller) as change:
+        before = await managed(change.connection, caller, body.team_id, lock=True)
+        values = body.columns(before)
+        values["metadata"] = closed(values["metadata"], before["metadata"], rules.seal)
+        if (terms := body.member_terms()) and not governs(caller, before["organization_id"]):
+            raise forbidden("change the budgets of all members of a team")
+        check_team_admin(caller, before, values, rules.editable)
+        check_budgets(values, before)
+        await _check_place(change, before, values)
+        row = await changed(change, before, values)
+        if terms:
+            row = await set_default(change, row, terms)
+        found = await one(change.connection, desk, row)
+    return answer({"team_id": body.team_id, "data": found})
+
+
+@ROUTER.post("/team/delete")
+async def delete(body: TeamIds, desk: Desk, caller: Caller) -> Response:
+    """Remove teams with their keys and memberships: all of them or none."""
+    async with desk.change(caller) as change:
+        for team_id in sorted(set(body.team_ids)):
+            before = await managed(change.connection, caller, team_id, lock=True)
+            await remove_keys(change, {"team_id": team_id})
+            change.touches("user", *await teams.remove_members(change.connection, team_id))
+            if (budget_id := before["metadata"].get(OWNED)) is not None:
+                await tenants.remove(change.connection, tenants.BUDGETS, budget_id)
+            await tenants.remove(change.connection, tenants.TEAMS, team_id)
+            await change.record("deleted", "team", team_id, recorded(before), None)
+    return answer({"deleted_teams": list(dict.fromkeys(body.team_ids))})
+
+
+@ROUTER.post("/team/block")
+async def block(body: TeamId, desk: Desk, caller: Caller) -> Response:
+    """No key of the team may call anything."""
+    return answer(await _set_blocked(body.team_id, True, desk, caller))
+
+
+@ROUTER.post("/team/unblock")
+async def unblock(body: TeamId, desk: Desk, caller: Caller) -> Response:
+    """The team's keys may call again."""
+    return answer(await _set_blocked(body.team_id, False, desk, caller))
+
+
+async def _set_blocked(team_id: str, blocked: bool, desk: Desk, caller: Access) -> dict[str, Any]:
+    async with desk.change(caller) as change:
+        before = await managed(change.connection, caller, team_id, lock=True)
+        action = "blocked" if blocked else "unblocked"
+        row = await changed(change, before, {"blocked": blocked}, action)
+        return await one(change.connection, desk, row)
+
+
+def _completed(values: dict[str, Any], body: NewTeam, rules: TeamRules) -> dict[str, Any]:
+    """With an id, who made it, and the configuration's defaults. A period that is null on purpose stays null."""
+    team_id = body.team_id or str(uuid.uuid4())
+    for name, default in rules.defaults.items():
+        if name in tenants.TEAMS.columns:
+            if values.get(name) is None and not (name == "budget_duration" and name in values):
+                values[name] = default
+        elif values["extra"].get(name) is None:
+            values["extra"][name] = default
+    return {**values, "team_id": team_id}
+
+
+async def _check_place(change: Change, before: Row, values: dict[str, Any]) -> None:
+    """The team's organization, as it is afterwards, allows what is set. Who moves a team governs both places."""
+    organization = values.get("organization_id", before["organization_id"])
+    moves = organization != before["organization_id"]
+    if moves and not (governs(change.access, organization) and governs(change.access, before["organization_id"])):
+        raise forbidden("move a team to where it is not the admin")
+    if organization is not None:
+        await check_organization(change.connection, organization, {**before, **values} if moves else values)
+    if moves and organization is not None:
+        await _follow(change, before["team_id"], organization)
+
+
+async def _follow(change: Change, team_id: str, organization: str) -> None:
+    """The team's members become members of the organization that it moves to; only a proxy admin brings new ones."""
+    for member in await teams.members(change.connection, [team_id]):
+        key = (organization, member["user_id"])
+        if await tenants.find(change.connection, tenants.ORGANIZATION_MEMBERS, *key) is not None:
+            continue
+        if not change.access.is_admin:
+            raise forbidden(f"bring '{member['user_id']}' into the organization '{organization}'")
+        values = {"organization_id": organization, "user_id": member["user_id"], "user_role": "internal_user"}
+        await tenants.insert(change.connection, tenants.ORGANIZATION_MEMBERS, values)
+        change.touches("user", member["user_id"])
+        change.touches("organization", organization)

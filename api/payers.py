@@ -1,0 +1,74 @@
+"""Who pays beside the key: the end user and the tags that a request names, where anything is known of them."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sequence
+
+from ledger.access import Payer, find_payers, payers_exist
+from ledger.pool import Pool, ledger_needed
+from schemas.access import Account
+from schemas.failures import Kind, Refused
+from schemas.usage import Caller
+
+_KNOWN = 60.0  # seconds for which something read is believed
+_MOST = 10_000
+_NONE: tuple[Payer, ...] = ()
+
+
+class Payers:
+    """Customers and tags, remembered for a minute; while there are none in the ledger, nothing is asked."""
+
+    def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
+        self._pool = pool
+        self._clock = clock
+        self._exist = (True, True)  # customers, tags
+        self._looked = -_KNOWN
+        self._found: OrderedDict[Account, tuple[float, Payer | None]] = OrderedDict()
+
+    def known(self, caller: Caller) -> Sequence[Payer] | None:
+        """What is remembered; None when the ledger must be asked."""
+        if not caller.end_user and not caller.tags:
+            return _NONE
+        now = self._clock()
+        if now - self._looked > _KNOWN:
+            return None
+        found = []
+        for account in self._accounts(caller):
+            kept = self._found.get(account)
+            if kept is None or now > kept[0]:
+                return None
+            if kept[1] is not None:
+                found.append(kept[1])
+        return found
+
+    async def find(self, caller: Caller) -> Sequence[Payer]:
+        """Who pays. Raises `Refused(LEDGER_DOWN)`."""
+        with ledger_needed():
+            if self._clock() - self._looked > _KNOWN:
+                self._exist = await payers_exist(self._pool)
+                self._looked = self._clock()
+            accounts = self._accounts(caller)
+            if accounts:
+                found = await find_payers(self._pool, caller.end_user, caller.tags)
+                for account in accounts:
+                    self._found[account] = (self._clock() + _KNOWN, found.get(account))
+                while len(self._found) > _MOST:
+                    self._found.popitem(last=False)
+        return self.known(caller) or _NONE
+
+    def changed(self, names: Iterable[str]) -> None:
+        """Customers, tags or budgets are others now."""
+        if any(name.startswith(("customer:", "tag:", "budget:")) for name in names):
+            self._found.clear()
+            self._looked = -_KNOWN
+
+    def _accounts(self, caller: Caller) -> list[Account]:
+        customers, tags = self._exist
+        found = [Account("customer", caller.end_user)] if customers and 0 < len(caller.end_user) <= 150 else []
+        return found + ([Account("tag", tag) for tag in caller.tags if len(tag) <= 150] if tags else [])
+
+
+def refuse_blocked(payers: Iterable[Payer]) -> None:
+    """Raises `Refused` for a customer who is blocked."""
+    for payer in payers:
+        if payer.blocked:
+            raise Refused(Kind.KEY_BLOCKED, "Authentication Error, the end user of this request is blocked.")

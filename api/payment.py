@@ -1,0 +1,167 @@
+"""How one request pays: a hold for each attempt, taken before it is sent, given back when it is certain what it cost.
+
+An attempt that was begun has a usage event, which settles its reservation in the ledger: the next one needs another.
+"""
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from msgspec import structs
+
+from api.course import Course
+from api.estimate import Estimator
+from api.hold import Bill, Hold
+from api.payers import Payers, refuse_blocked
+from api.purse import Purse
+from ledger.access import Payer
+from ledger.leases import dollars
+from schemas.access import Access, Terms, Unit
+from schemas.envelope import Request
+from schemas.failures import Failure, Refused
+from schemas.usage import Caller, Usage
+
+_MINUTE = 60
+_LIMITS = {Unit.REQUESTS: b"x-litellm-key-rpm-limit", Unit.TOKENS: b"x-litellm-key-tpm-limit"}
+
+
+class Payable(Protocol):
+    """What a payment must know of a request under way."""
+
+    request: Request
+    course: Course
+
+
+class Payment:
+    """The holds of one request, one after another."""
+
+    def __init__(self, purse: Purse, make: Callable[[Request, Course], Bill], learn: Callable[[Usage], None]) -> None:
+        self._purse = purse
+        self._make = make
+        self._learn = learn
+        self._hold: Hold | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.stale = False
+        """What is held is not for the next attempt: it belongs to one that was begun, or to another model."""
+
+    async def first(self, request: Request, course: Course) -> Request:
+        """Hold what the first attempt may cost; the request that says so. Raises as `Purse.reserve`."""
+        bill = self._make(request, course)
+        self._hold = self._purse.take(bill) or await self._purse.reserve(bill)
+        return self._marked(request)
+
+    def begun(self) -> None:
+        """An attempt was announced: accounting settles what it holds."""
+        self.stale = True
+
+    def ended(self, usage: Usage | None) -> None:
+        """The attempt has ended."""
+        if self._hold is not None:
+            self._hold.over(usage)
+        if usage is not None:
+            self._learn(usage)
+
+    def moved(self) -> None:
+        """No attempt was begun, and the next one is to be for another model."""
+        if not self.stale and self._hold is not None:
+            self._hold.void()
+        self.stale = True
+
+    def renew(self, pending: Payable, then: Callable[[], None], refused: Callable[[Failure], None]) -> None:
+        """Hold what the next attempt may cost, and go on; at once when this process holds enough."""
+        bill = self._make(pending.request, pending.course)
+        self._hold = self._purse.take(bill)
+        if self._hold is not None:
+            self._go_on(pending, then)
+        else:
+            self._task = asyncio.create_task(self._wait(bill, pending, then, refused), name="reserve again")
+
+    def facts(self) -> Iterable[tuple[bytes, bytes]]:
+        """LiteLLM's headers about the key: its limits, its budget, and what was spent of that, lately."""
+        if self._hold is None:
+            return
+        for holding in self._hold.budgets:
+            budget = holding.budget
+            if budget.account.kind == "key" and budget.most is not None:
+                yield b"x-litellm-key-max-budget", format(budget.most, "f").encode()
+                yield b"x-litellm-key-spend", format(budget.most - dollars(holding.spendable), "f").encode()
+                break
+        for rate, _, _ in self._hold.rates:
+            header = _LIMITS.get(rate.rate.unit)
+            if header is not None and rate.rate.account.kind == "key" and rate.rate.window == _MINUTE:
+                yield header, b"%d" % rate.rate.most
+
+    def closed(self) -> bool:
+        """Nothing more will be tried, or is known. False: what is held comes back by `unused`, or not at all."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._hold is not None:
+            self._hold.left()
+        return self.stale or self._hold is None
+
+    def unused(self) -> None:
+        """It is certain that nobody has begun the attempt that is held for."""
+        if self._hold is not None and not self.stale:
+            self._hold.void()
+
+    async def _wait(
+        self, bill: Bill, pending: Payable, then: Callable[[], None], refused: Callable[[Failure], None]
+    ) -> None:
+        try:
+            self._hold = await self._purse.reserve(bill)
+        except Refused as problem:
+            refused(problem.failure)
+        else:
+            self._go_on(pending, then)
+
+    def _go_on(self, pending: Payable, then: Callable[[], None]) -> None:
+        self.stale = False
+        pending.request = self._marked(pending.request)
+        then()
+
+    def _marked(self, request: Request) -> Request:
+        assert self._hold is not None
+        leases = self._hold.leases
+        return structs.replace(request, leases=leases, reserved=self._hold.bill.nano if leases else 0)
+
+
+class Cashier:
+    """Makes payments: knows purse, estimates, and who pays beside the key."""
+
+    def __init__(self, purse: Purse, estimator: Estimator, payers: Payers) -> None:
+        self._purse = purse
+        self._estimator = estimator
+        self._payers = payers
+
+    async def beside(self, caller: Caller) -> Sequence[Payer]:
+        """The customer and the tags of a request. Raises `Refused`: KEY_BLOCKED, LEDGER_DOWN."""
+        found = self._payers.known(caller)
+        if found is None:
+            found = await self._payers.find(caller)
+        refuse_blocked(found)
+        return found
+
+    def payment(self, access: Access, beside: Sequence[Payer], asked: str, output: int | None) -> Payment | None:
+        """How a request for the model `asked` pays; None when nothing limits it."""
+        if access.terms.empty and not access.model_terms and not beside:
+            return None
+        common = (access.terms, *(payer.terms for payer in beside))
+        key = access.caller.key_hash
+
+        def make(request: Request, course: Course) -> Bill:
+            estimate = self._estimator.of(course, request.model, key, output)
+            terms = (*common, *_of_model(access, (asked, request.model, request.group)))
+            return Bill(terms, estimate.nano, estimate.tokens, request.deadline)
+
+        def learn(usage: Usage) -> None:
+            self._estimator.learn(key, asked, usage)
+
+        return Payment(self._purse, make, learn)
+
+
+def _of_model(access: Access, names: tuple[str, ...]) -> tuple[Terms, ...]:
+    """By the name that was asked for, else the concrete one, else its group's."""
+    if not access.model_terms:
+        return ()
+    found = next((name for name in names if name in access.model_terms), None)
+    return () if found is None else (access.model_terms[found],)

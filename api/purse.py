@@ -1,0 +1,342 @@
+"""What this process may spend for payers: taken without asking where it holds enough, else leased with all who wait.
+
+One statement is under way at a time, and carries what every waiting call needs: under load many calls share it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, tzinfo
+from typing import TypeVar
+
+from api import refusals
+from api.hold import Bill, Hold
+from ledger.leases import BudgetGrant, BudgetWish, RateGrant, RateWish, lease
+from ledger.pool import FAILED, Pool, described
+from policy.holdings import BudgetHolding, Holding, RateHolding
+from policy.periods import FOREVER, window
+from schemas.access import Account, Budget, Rate, Unit
+from schemas.failures import Kind, Refused
+
+Key = TypeVar("Key")
+Held = TypeVar("Held", bound=Holding)
+
+_LOG = logging.getLogger("penstock.purse")
+_ERA = 600.0  # seconds after which a budget is leased anew, so that an old lease's time can end
+_PATIENCE = 5.0  # seconds for one statement
+_POLL = 0.25  # seconds between two questions about a budget that reservations fill
+_TICK = 2.0  # seconds between two looks for what should go back
+
+
+@dataclass(slots=True)
+class Purse:
+    """The holdings of one process. `now` is in seconds since the epoch, `clock` is monotonic.
+
+    `scarce` is told of accounts that others may hold too much of.
+    """
+
+    pool: Pool
+    holder: str
+    clock: Callable[[], float]
+    now: Callable[[], float]
+    scarce: Callable[[tuple[Account, ...]], None]
+    zone: tzinfo = UTC
+    life: float = 60.0  # seconds for which what was leased may be used
+    exceeded: int = 422  # the HTTP status of a budget that is spent
+    lag: float = 60.0  # seconds that a call's usage event may take to the ledger after its deadline
+    statements: int = 0
+    _budgets: dict[tuple[Account, str], BudgetHolding] = field(default_factory=dict)
+    _rates: dict[tuple[Account, Unit, int], RateHolding] = field(default_factory=dict)
+    _eras: int = 0
+    _due: dict[int, Holding] = field(default_factory=dict)  # by identity: what the next statement is about
+    _wake: asyncio.Event = field(default_factory=asyncio.Event)
+    _round: "asyncio.Future[None] | None" = None
+    _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    _trouble: str | None = None
+
+    def start(self) -> None:
+        """Begin to ask when there is something to ask for."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name="lease"),
+            asyncio.create_task(self._tick(), name="give leases back"),
+        ]
+
+    async def close(self) -> None:
+        """Give back what is not used, as far as that is possible now."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for holding in (*self._budgets.values(), *self._rates.values()):
+            holding.good = -math.inf
+            self._due[id(holding)] = holding
+        with contextlib.suppress(*FAILED):
+            await self._ask()
+
+    def take(self, bill: Bill) -> Hold | None:
+        """What the call needs, at once; None when this process does not hold enough."""
+        hold, _ = self._take(bill)
+        return hold
+
+    async def reserve(self, bill: Bill) -> Hold:
+        """What the call needs, leased if need be; waits while only reservations are in the way.
+
+        Raises `Refused`: BUDGET_EXCEEDED, BUDGET_RESERVED, KEY_RATE_LIMIT, LEDGER_DOWN.
+        """
+        first = True
+        while True:
+            hold, short = self._take(bill, newest=first)
+            if hold is not None:
+                return hold
+            first, waits = False, self._check(bill, short)
+            if waits and self.now() + _POLL >= bill.deadline:
+                raise refusals.budget_reserved(waits.budget)
+            if waits:  # all who do ask together
+                await asyncio.sleep(max(0.0, waits.asked + _POLL - self.clock()))
+            for holding, amount in short:
+                holding.lacks(amount)
+                if isinstance(holding, BudgetHolding):
+                    holding.covers = max(holding.covers, math.ceil(bill.deadline - self.now()))
+                self._due[id(holding)] = holding
+            await self._next_round()
+
+    def changed(self, accounts: Iterable[str]) -> None:
+        """The terms of these (`key:<id>` …) have changed: what is held goes back, what was refused is asked anew."""
+        names = set(accounts)
+        held: list[tuple[Account, BudgetHolding | RateHolding]] = [
+            (h.budget.account, h) for h in self._budgets.values()
+        ]
+        held += [(h.rate.account, h) for h in self._rates.values()]
+        for account, holding in held:
+            if names & _names(account):
+                holding.forget()
+                self._due[id(holding)] = holding
+        if self._due:
+            self._wake.set()
+
+    def recall(self, accounts: Iterable[Account]) -> None:
+        """Another process is short of these."""
+        wanted = set(accounts)
+        for key, holding in (*self._budgets.items(), *self._rates.items()):
+            if key[0] in wanted:
+                holding.recalled = True
+                if holding.expire(self.clock()):
+                    self._due[id(holding)] = holding
+                    self._wake.set()
+
+    def _take(self, bill: Bill, *, newest: bool = True) -> tuple[Hold | None, list[tuple[Holding, int]]]:
+        """`newest`: its terms are those of now, and not what they were when it began to wait."""
+        now, seconds = self.clock(), bill.deadline - self.now()
+        budgets = [self._budget(budget, newest) for terms in bill.terms for budget in terms.budgets]
+        rates = [self._rate(rate, newest) for terms in bill.terms for rate in terms.rates]
+        amounts = [bill.tokens if holding.rate.unit is Unit.TOKENS else 1 for holding in rates]
+        short: list[tuple[Holding, int]] = [(h, bill.nano) for h in budgets if not h.lasts(bill.nano, now, seconds)]
+        short += [(h, amount) for h, amount in zip(rates, amounts, strict=True) if not h.has(amount, now)]
+        if short:
+            return None, short
+        for budget in budgets:
+            budget.take(bill.nano, now)
+        taken = [(h, h.take(amount, now), amount) for h, amount in zip(rates, amounts, strict=True)]
+        for holding in (*budgets, *rates):
+            if holding.free < holding.low and holding.runs_low(now):
+                self._due[id(holding)] = holding
+                self._wake.set()
+        return Hold(bill, budgets, taken, self.clock), short
+
+    def _budget(self, budget: Budget, newest: bool) -> BudgetHolding:
+        key, clock = (budget.account, budget.period), self.clock()
+        found = self._budgets.get(key)
+        if found is not None and (found.ends is None or self.now() < found.ends) and clock < found.since + _ERA:
+            if newest and found.budget is not budget:
+                found.budget = budget
+            return found
+        if found is not None:
+            self._retire(found)
+            budget = budget if newest else found.budget
+        began, ends = window(budget.period, datetime.fromtimestamp(self.now(), UTC), self.zone)
+        self._eras += 1
+        made = BudgetHolding(self.life, budget=budget, began=None, ends=None, era=self._eras, since=clock)
+        if (began, ends) != FOREVER:
+            made.began, made.ends = began.timestamp(), ends.timestamp()
+        self._budgets[key] = made
+        return made
+
+    def _retire(self, holding: BudgetHolding) -> None:
+        """What is free of it goes back, and what calls give back later."""
+        holding.forget()
+        holding.returns = self._comes_back
+        self._comes_back(holding)
+
+    def _comes_back(self, holding: BudgetHolding) -> None:
+        self._due[id(holding)] = holding
+        self._wake.set()
+
+    def _rate(self, rate: Rate, newest: bool) -> RateHolding:
+        key = (rate.account, rate.unit, rate.window)
+        found = self._rates.get(key)
+        if found is None:
+            found = self._rates[key] = RateHolding(self.life, rate=rate)
+        elif newest and found.rate is not rate:
+            found.rate = rate
+        return found
+
+    def _check(self, bill: Bill, short: list[tuple[Holding, int]]) -> BudgetHolding | None:
+        """Refuse what is known to be in vain; the budget that only reservations fill, if one is."""
+        now, waits = self.clock(), None
+        for holding, amount in short:
+            if isinstance(holding, BudgetHolding):
+                if holding.refuses(amount, now):
+                    raise refusals.budget_exceeded(holding.budget, holding.spendable, amount, self.exceeded)
+                if holding.waits and now < holding.spent_until:
+                    waits = holding
+            elif isinstance(holding, RateHolding) and holding.refuses(amount, now):
+                raise refusals.key_rate_limit(holding.rate, amount, holding.refused_until - now)
+        return waits
+
+    async def _next_round(self) -> None:
+        if self._round is None:
+            self._round = asyncio.get_running_loop().create_future()
+        self._wake.set()
+        await asyncio.shield(self._round)
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            waiting, self._round = self._round, None
+            try:
+                await self._ask()
+            except Exception as problem:  # noqa: BLE001 (whatever it was, calls wait for the end of the round)
+                self._in_trouble(problem)
+                if waiting is not None:
+                    said = "Budgets and limits cannot be checked: the ledger is not available."
+                    waiting.set_exception(Refused(Kind.LEDGER_DOWN, said))
+                    waiting.exception()  # seen, should nobody wait any more
+            else:
+                self._trouble = None
+                if waiting is not None:
+                    waiting.set_result(None)
+
+    def _in_trouble(self, problem: Exception) -> None:
+        if self._trouble is None:
+            _LOG.warning("leases cannot be renewed: %s", described(problem))
+            if not isinstance(problem, FAILED):
+                _LOG.error("that is a bug", exc_info=problem)
+        self._trouble = type(problem).__name__
+
+    async def _ask(self) -> None:
+        """One statement about everything that is due."""
+        due, self._due = list(self._due.values()), {}
+        if not due:
+            return
+        asked = self.clock()
+        self.statements += 1
+        budgets = [h for h in due if isinstance(h, BudgetHolding)]
+        rates = [h for h in due if isinstance(h, RateHolding)]
+        lent = [self._budget_wish(n, h, asked) for n, h in enumerate(budgets)]
+        let = [_rate_wish(n, h, asked) for n, h in enumerate(rates)]
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                given, rooms = await lease(self.pool, self.holder, lent, let)
+        except BaseException:
+            for holding in due:
+                holding.unanswered()
+            self._due |= {id(holding): holding for holding in budgets if holding.returns is not None}
+            raise
+        self._answered(budgets, given, rates, rooms, asked)
+
+    def _answered(
+        self,
+        budgets: list[BudgetHolding],
+        given: dict[int, BudgetGrant],
+        rates: list[RateHolding],
+        rooms: dict[int, RateGrant],
+        asked: float,
+    ) -> None:
+        scarce = set()
+        for n, holding in enumerate(budgets):
+            grant = given[n]
+            if holding.asking and not grant.granted and grant.left < grant.spendable:
+                scarce.add(holding.budget.account)
+            holding.lease = grant.lease or holding.lease
+            holding.answered(grant.granted, grant.left, grant.spendable, asked)
+        for n, room in enumerate(rates):
+            if room.asking and not rooms[n].granted:
+                scarce.add(room.rate.account)
+            room.answered(rooms[n].granted, rooms[n].left, rooms[n].retry, asked)
+        if scarce:
+            self.scarce(tuple(scarce))
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(min(_TICK, self.life / 4))
+            self._sweep(self._budgets)
+            self._sweep(self._rates)
+            if self._due:
+                self._wake.set()
+
+    def _sweep(self, holdings: dict[Key, Held]) -> None:
+        now = self.clock()
+        for key, holding in list(holdings.items()):
+            if holding.expire(now):
+                self._due[id(holding)] = holding
+            elif now - holding.used > 2 * self.life and not holding.busy:
+                del holdings[key]
+                if isinstance(holding, BudgetHolding):
+                    holding.returns = self._comes_back
+
+    def _budget_wish(self, n: int, holding: BudgetHolding, now: float) -> BudgetWish:
+        budget, back = holding.budget, holding.tells(self.statements, now)
+        need, want = holding.wants(now) if holding.returns is None else (0, 0)
+        return BudgetWish(
+            n=n,
+            kind=budget.account.kind,
+            id=budget.account.id,
+            scope=budget.account.scope,
+            period=budget.period,
+            began=holding.began,
+            ends=holding.ends,
+            most=budget.most,
+            soft=budget.soft,
+            need=need,
+            want=want,
+            back=back,
+            life=(holding.term or holding.life) + holding.covers + self.lag,
+            era=holding.era,
+            serial=self.statements,
+            sure=holding.sure,
+        )
+
+
+def _rate_wish(n: int, holding: RateHolding, now: float) -> RateWish:
+    rate = holding.rate
+    holding.gives_back(now)
+    need, want = holding.wants(now)
+    ages, amounts = holding.report(now)
+    return RateWish(
+        n=n,
+        kind=rate.account.kind,
+        id=rate.account.id,
+        scope=rate.account.scope,
+        unit=rate.unit.value if rate.window in (0, 60) else f"{rate.unit.value} in {rate.window}",
+        window=rate.window,
+        most=rate.most,
+        need=need,
+        want=want,
+        unused=holding.unused,
+        ages=ages,
+        amounts=amounts,
+        life=holding.term or holding.life,
+    )
+
+
+def _names(account: Account) -> set[str]:
+    """The entities on whose change an account's terms may change."""
+    kind = account.kind.removesuffix("_model")
+    return (
+        {f"{kind}:{account.id}", f"team:{account.id}", f"user:{account.scope}"}
+        if kind == "member"
+        else {f"{kind}:{account.id}"}
+    )

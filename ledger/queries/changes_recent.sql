@@ -1,0 +1,1 @@
+SELECT DISTINCT name FROM changes WHERE at > clock_timestamp() - $1 * interval '1 second'

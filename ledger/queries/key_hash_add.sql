@@ -1,0 +1,1 @@
+INSERT INTO key_hashes (hash, key_id) VALUES ($1, $2)

@@ -1,0 +1,1 @@
+DELETE FROM key_hashes WHERE until <= $1

@@ -1,0 +1,1 @@
+SELECT key_id FROM key_hashes WHERE hash = ANY($1::text[])

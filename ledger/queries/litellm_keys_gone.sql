@@ -1,0 +1,5 @@
+-- Keys that once came from LiteLLM, work here, and are not among these.
+SELECT k.key_id, coalesce(k.key_alias, k.key_name) AS called
+FROM imported_rows AS m JOIN virtual_keys AS k ON m.id = jsonb_build_array(k.key_id)::text
+WHERE m.entity = 'key' AND NOT k.blocked AND (k.expires IS NULL OR k.expires > now()) AND k.key_id <> ALL ($1::text[])
+ORDER BY 2, 1

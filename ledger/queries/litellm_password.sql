@@ -1,0 +1,1 @@
+INSERT INTO passwords (user_id, hash, reset_required) VALUES ($1, $2, $3) ON CONFLICT (user_id) DO NOTHING

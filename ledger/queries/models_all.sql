@@ -1,0 +1,3 @@
+SELECT model_id, model_name, litellm_params, sealed, model_info, blocked, created_at, created_by, updated_at, updated_by
+FROM models
+ORDER BY created_at, model_id

@@ -1,0 +1,1 @@
+DELETE FROM models WHERE model_id = $1

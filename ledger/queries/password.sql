@@ -1,0 +1,1 @@
+SELECT hash FROM passwords WHERE user_id = $1

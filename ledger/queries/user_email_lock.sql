@@ -1,0 +1,1 @@
+SELECT pg_advisory_xact_lock(hashtextextended(lower($1::text), 4))

@@ -1,0 +1,75 @@
+"""`TenantSettings`: what the configuration says of everybody's keys, users, teams and budgets."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from penstock.configuration import values
+from penstock.configuration.problems import Wrong
+from penstock.configuration.source import Node
+from penstock.configuration.values import Section
+from policy.periods import duration
+from schemas.config import TenantSettings
+
+
+def read_tenants(general: Section, litellm: Section) -> TenantSettings:
+    """Takes what it understands out of both sections."""
+    found: dict[str, Any] = {}
+    for section, keys in ((general, GENERAL), (litellm, LITELLM)):
+        for field, (key, parse) in keys.items():
+            value = section.take(key, parse)
+            if value is not None:
+                found[field] = value
+    return TenantSettings(**found)
+
+
+def _period(node: Node) -> str:
+    try:
+        duration(values.text(node))
+    except ValueError as wrong:
+        raise Wrong(str(wrong)) from None
+    return values.text(node)
+
+
+def _zone(node: Node) -> str:
+    try:
+        ZoneInfo(values.text(node))
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        raise Wrong("a time zone such as Europe/Berlin is wanted") from None
+    return values.text(node)
+
+
+def _status(node: Node) -> int:
+    status = values.whole(node)
+    if not 400 <= status < 500:
+        raise Wrong("an HTTP status from 400 to 499 is wanted")
+    return status
+
+
+def _pattern(node: Node) -> str:
+    try:
+        re.compile(values.text(node))
+    except re.error:
+        raise Wrong("a regular expression is wanted") from None
+    return values.text(node)
+
+
+GENERAL: Mapping[str, tuple[str, values.Parse[Any]]] = {
+    "user_budget_for_team_keys": ("apply_user_budget_to_team_keys", values.flag),
+    "key_parallel": ("max_parallel_requests", values.whole),
+}
+LITELLM: Mapping[str, tuple[str, values.Parse[Any]]] = {
+    "max_budget": ("max_budget", values.number),
+    "budget_duration": ("budget_duration", _period),
+    "timezone": ("timezone", _zone),
+    "budget_exceeded_status": ("budget_exceeded_status_code", _status),
+    "key_defaults": ("default_key_generate_params", values.mapping),
+    "key_bounds": ("upperbound_key_generate_params", values.mapping),
+    "key_generation": ("key_generation_settings", values.mapping),
+    "key_alias_pattern": ("key_alias_pattern", _pattern),
+    "user_defaults": ("default_internal_user_params", values.mapping),
+    "team_defaults": ("default_team_params", values.mapping),
+    "internal_budget": ("max_internal_user_budget", values.number),
+    "internal_budget_duration": ("internal_user_budget_duration", _period),
+}
