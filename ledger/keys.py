@@ -87,11 +87,6 @@ async def due_for_rotation(on: Asked, now: datetime, limit: int = 100) -> list[s
     return [row["key_id"] for row in await on.fetch(query("keys_due_for_rotation"), now, limit)]
 
 
-async def forget_hashes(on: Asked, now: datetime) -> None:
-    """Remove the hashes of secrets whose grace has ended: they prove nothing any more."""
-    await on.execute(query("key_hashes_forget"), now)
-
-
 async def allocated(on: Asked, *, team: str | None = None, organization: str | None = None, but: str = "") -> Allocated:
     """What the keys of a team, or of an organization, are allowed a minute, less the key `but`."""
     row = await on.fetchrow(query("keys_allocated"), team, organization, but)

@@ -28,6 +28,9 @@ def key_rules(settings: TenantSettings) -> KeyRules:
         defaults=_checked("default_key_generate_params", KeyDefaults, settings.key_defaults),
         bounds=_checked("upperbound_key_generate_params", KeyBounds, settings.key_bounds),
         generation=_checked("key_generation_settings", KeyGeneration, settings.key_generation),
+        custom=settings.custom_keys,
+        org_admins_generate=settings.org_admins_make_keys,
+        grace=settings.key_grace,
         alias=None if settings.key_alias_pattern is None else re.compile(settings.key_alias_pattern),
     )
 

@@ -244,6 +244,9 @@ class TenantSettings(Value):
     key_bounds: Mapping[str, Any] = Field(default_factory=dict)
     key_generation: Mapping[str, Any] = Field(default_factory=dict)
     key_alias_pattern: str | None = None
+    key_grace: str = ""  # how long the old secret of a rotated key works when nothing is said
+    custom_keys: bool = True  # a new key's secret may be given
+    org_admins_make_keys: bool = True
     user_defaults: Mapping[str, Any] = Field(default_factory=dict)
     team_defaults: Mapping[str, Any] = Field(default_factory=dict)
     internal_budget: Decimal | None = None  # of an internal user who is given none

@@ -66,7 +66,7 @@ def build(
     sections = {name: _section(tree, name, environment, problems) for name in _SECTIONS}
     settings = read_settings(sections, environment, problems)
     access = read_access(sections["general_settings"], sections["litellm_settings"], environment, problems)
-    tenants = read_tenants(sections["general_settings"], sections["litellm_settings"])
+    tenants = read_tenants(sections["general_settings"], sections["litellm_settings"], environment)
     router, litellm = sections["router_settings"], sections["litellm_settings"]
     aliases, hidden = _aliases(router, problems)
     reader = Reader(providers, environment, problems, _defaults(router, litellm))

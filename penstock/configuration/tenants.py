@@ -6,14 +6,17 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from penstock.configuration import values
-from penstock.configuration.problems import Wrong
+from penstock.configuration.environment import Environment
+from penstock.configuration.problems import Place, Wrong
 from penstock.configuration.source import Node
 from penstock.configuration.values import Section
 from policy.periods import duration
 from schemas.config import TenantSettings
 
+_GRACE = "LITELLM_KEY_ROTATION_GRACE_PERIOD"
 
-def read_tenants(general: Section, litellm: Section) -> TenantSettings:
+
+def read_tenants(general: Section, litellm: Section, environment: Environment) -> TenantSettings:
     """Takes what it understands out of both sections."""
     found: dict[str, Any] = {}
     for section, keys in ((general, GENERAL), (litellm, LITELLM)):
@@ -21,6 +24,12 @@ def read_tenants(general: Section, litellm: Section) -> TenantSettings:
             value = section.take(key, parse)
             if value is not None:
                 found[field] = value
+    grace = environment.get(_GRACE)
+    if grace:
+        try:
+            found["key_grace"] = _period(Node(grace, Place(_GRACE, 0), grace))
+        except Wrong as wrong:
+            litellm.problems.error(_GRACE, str(wrong))
     return TenantSettings(**found)
 
 
@@ -47,6 +56,10 @@ def _status(node: Node) -> int:
     return status
 
 
+def _not(node: Node) -> bool:
+    return not values.flag(node)
+
+
 def _pattern(node: Node) -> str:
     try:
         re.compile(values.text(node))
@@ -57,6 +70,7 @@ def _pattern(node: Node) -> str:
 
 GENERAL: Mapping[str, tuple[str, values.Parse[Any]]] = {
     "user_budget_for_team_keys": ("apply_user_budget_to_team_keys", values.flag),
+    "custom_keys": ("disable_custom_api_keys", _not),
     "key_parallel": ("max_parallel_requests", values.whole),
 }
 LITELLM: Mapping[str, tuple[str, values.Parse[Any]]] = {
@@ -68,6 +82,7 @@ LITELLM: Mapping[str, tuple[str, values.Parse[Any]]] = {
     "key_bounds": ("upperbound_key_generate_params", values.mapping),
     "key_generation": ("key_generation_settings", values.mapping),
     "key_alias_pattern": ("key_alias_pattern", _pattern),
+    "org_admins_make_keys": ("disable_key_generate_for_org_admin", _not),
     "user_defaults": ("default_internal_user_params", values.mapping),
     "team_defaults": ("default_team_params", values.mapping),
     "internal_budget": ("max_internal_user_budget", values.number),

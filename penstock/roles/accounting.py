@@ -1,5 +1,6 @@
 """The accounting role: usage events into the ledger, dead letters beside them."""
 
+import asyncio
 import logging
 from contextlib import AsyncExitStack
 
@@ -9,6 +10,7 @@ from penstock.house import House
 from schemas.envelope import SoftBudget
 from workers.accounting.consumer import Accounting
 from workers.accounting.dead_letters import DeadLetters
+from workers.accounting.upkeep import keep_tidy
 
 _LOG = logging.getLogger("penstock.budgets")
 
@@ -20,6 +22,9 @@ async def start(house: House, stack: AsyncExitStack) -> None:
     await accounting.start()
     stack.push_async_callback(accounting.stop)
 
+    tidying = asyncio.create_task(keep_tidy(pool), name="tidy the ledger")
+    stack.push_async_callback(_end, tidying)
+
     async def trouble() -> str | None:
         return accounting.trouble
 
@@ -28,6 +33,11 @@ async def start(house: House, stack: AsyncExitStack) -> None:
         letters = DeadLetters(house.config.settings.amqp_url.get_secret_value(), pool)
         await letters.start()
         stack.push_async_callback(letters.stop)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})
 
 
 def _alert(events: Events, budget: Passed) -> None:

@@ -1,4 +1,4 @@
-"""The functions that lease and settle, against a small model of what they promise, in any order and at the same time."""
+"""The functions that lease and settle, against a small model of what they promise, in any order and at once."""
 
 import asyncio
 import random
@@ -15,11 +15,13 @@ from ledger.leases import NANO, BudgetGrant, BudgetWish, RateGrant, RateWish, le
 from ledger.pool import Pool
 from ledger.spend import record
 from schemas.usage import Caller, Status, UsageEvent
+from tests.chaos.ground import until
 from tests.ledger.events import event
 
 KEY = "k"
 MOST = Decimal(1)
 LIFE = 1000.0
+WINDOW, FULL = 2, 40  # seconds, and requests in any of them
 
 
 def wish(**given: Any) -> BudgetWish:
@@ -217,6 +219,12 @@ async def test_a_call_counts_in_the_window_that_it_was_reserved_from(pool: Pool)
     assert [row["spent"] for row in rows] == [Decimal("0.25"), Decimal("0.125")]
 
 
+async def done_or_waiting(pool: Pool, task: asyncio.Task[BudgetGrant]) -> bool:
+    """Whether a statement has ended, or waits for a lock."""
+    waiting: bool = await pool.fetchval("SELECT count(*) > 0 FROM pg_locks WHERE NOT granted")
+    return task.done() or waiting
+
+
 @asynccontextmanager
 async def uncommitted(pool: Pool, events: list[UsageEvent]) -> AsyncIterator[None]:
     """The events are recorded in a transaction that commits in the end."""
@@ -252,9 +260,7 @@ async def test_what_is_recorded_while_a_budget_gets_its_balance_counts(
     async with asyncio.timeout(20):
         async with uncommitted(pool, [call("a", Decimal("0.25"))]):
             asked = asyncio.create_task(ask(pool, "api", need=1, want=1, **given))
-            waiting = "SELECT count(*) > 0 FROM pg_locks WHERE NOT granted"
-            while not asked.done() and not await pool.fetchval(waiting):
-                await asyncio.sleep(0.01)
+            await until(lambda: done_or_waiting(pool, asked))
         await asked
     assert await spent(pool) == Decimal("0.25") + (0 if fresh else Decimal("0.125"))
 
@@ -290,45 +296,55 @@ async def test_many_at_once_in_any_order_do_not_wait_for_each_other_for_ever(poo
         await asyncio.gather(*(lend(f"api{n}") for n in range(4)), *(account(n) for n in range(3)))
 
 
+class User:
+    """A process that uses a rate as it may, until it is gone with what it has in hand. Times are those of the loop."""
+
+    LIFE = 1.0
+
+    def __init__(self, pool: Pool, name: str, chance: random.Random, times: list[float]) -> None:
+        self.pool, self.name, self.chance, self.times = pool, name, chance, times
+        self.clock = asyncio.get_running_loop().time
+        self.free, self.good = 0, 0.0
+        self.uses: list[float] = []
+
+    async def live(self, end: float) -> None:
+        while self.clock() < end and self.chance.random() > 0.02:
+            await self.step()
+
+    async def step(self) -> None:
+        now = self.clock()
+        if now >= self.good:
+            self.free = 0
+        told, self.uses = self.uses, []
+        need, want = (0, 0) if self.free else (1, self.chance.randrange(1, 20))
+        ages, amounts = [now - at for at in told], [1] * len(told)
+        given = {"window": WINDOW, "most": FULL, "need": need, "want": want, "unused": self.free, "life": self.LIFE}
+        grant = await ask_room(self.pool, self.name, ages=ages, amounts=amounts, **given)
+        self.free, self.good = self.free + grant.granted, now + 0.9 * self.LIFE
+        for _ in range(self.chance.randrange(self.free + 1)):
+            if self.clock() < self.good:
+                self.free -= 1
+                self.uses.append(self.clock())
+        self.times += self.uses
+        await asyncio.sleep(self.chance.uniform(0, 0.05))
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_no_window_of_a_rate_holds_more_than_its_limit(pool: Pool, seed: int) -> None:
-    window, most, times = 2, 40, list[float]()
-    chance, clock = random.Random(seed), asyncio.get_running_loop().time
-    end = clock() + 6.5
+    chance, times = random.Random(seed), list[float]()
+    clock = asyncio.get_running_loop().time
+    end = clock() + 3 * WINDOW
 
-    async def holder(name: str) -> None:
-        free, uses, life = 0, list[float](), 1.0
-        good = 0.0
-        while clock() < end:
-            now = clock()
-            if now >= good:
-                free = 0
-            need, want = (1, chance.randrange(1, 20)) if not free else (0, 0)
-            if chance.random() < 0.02:
-                return  # gone, with what it has in hand
-            ages = [max(0.0, now - at) for at in uses]
-            count = len(uses)
-            grant = await ask_room(pool, name, window=window, most=most, need=need, want=want, unused=free,
-                                   ages=ages, amounts=[1] * count, life=life)  # fmt: skip
-            uses = uses[count:]
-            free, good = free + grant.granted, now + 0.9 * life
-            for _ in range(chance.randrange(free + 1)):
-                if clock() < good:
-                    free -= 1
-                    uses.append(clock())
-                    times.append(uses[-1])
-            await asyncio.sleep(chance.uniform(0, 0.05))
-
-    async def group() -> None:
+    async def one_after_another(place: int) -> None:
         number = 0
         while clock() < end:
             number += 1
-            await holder(f"api {id(object())} {number}")
+            await User(pool, f"api {place} {number}", chance, times).live(end)
 
-    await asyncio.gather(*(group() for _ in range(3)))
+    await asyncio.gather(*(one_after_another(place) for place in range(3)))
     times.sort()
-    worst = max(sum(first <= at < first + window for at in times) for first in times)
-    assert most / 2 < worst <= most
+    worst = max(sum(first <= at < first + WINDOW for at in times) for first in times)
+    assert FULL / 2 < worst <= FULL
 
 
 async def test_a_rate_says_when_to_come_again(pool: Pool) -> None:

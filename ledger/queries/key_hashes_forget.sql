@@ -1,1 +1,0 @@
-DELETE FROM key_hashes WHERE until <= $1

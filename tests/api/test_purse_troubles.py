@@ -1,0 +1,198 @@
+"""What a purse does when answers get lost, terms change, calls last long, and times end: nothing twice, nothing for ever."""
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from api import purse as module
+from api.hold import Bill
+from api.purse import Purse
+from ledger.leases import NANO
+from ledger.pool import Pool
+from schemas.access import Account, Budget, Rate, Terms, Unit
+from schemas.failures import Kind
+from tests.api.test_purse import KEY, MILLI, Calls, bill, limited, pay, refusal
+from tests.chaos.ground import until
+
+PARALLEL = Rate(account=KEY, named="k", unit=Unit.PARALLEL, most=1, window=0)
+
+
+@asynccontextmanager
+async def purse(pool: Any, name: str = "api", **fields: Any) -> AsyncIterator[Purse]:
+    """One, that is closed in the end."""
+
+    def scarce(_: tuple[Account, ...]) -> None:
+        pass
+
+    made = Purse(pool, name, asyncio.get_running_loop().time, time.time, scarce, **fields)
+    made.start()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+class Deaf:
+    """A pool whose answers get lost while `lost` is set; `gate`, when there is one, holds them back."""
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.lost = False
+        self.gate: asyncio.Event | None = None
+        self.asked = asyncio.Event()
+
+    async def fetchrow(self, *given: Any) -> Any:
+        row = await self.pool.fetchrow(*given)
+        self.asked.set()
+        if self.gate is not None:
+            await self.gate.wait()
+        if self.lost:
+            raise ConnectionResetError
+        return row
+
+
+async def outstanding(pool: Pool) -> int:
+    """Nano-dollars of all leases."""
+    found: int = await pool.fetchval("SELECT coalesce(sum(outstanding), 0)::bigint FROM leases")
+    return found
+
+
+async def test_what_was_granted_unheard_comes_back(pool: Pool) -> None:
+    deaf = Deaf(pool)
+    async with purse(deaf) as p:
+        hold = await pay(p, bill(300 * MILLI))
+        deaf.lost = True
+        for _ in range(3):
+            assert (await refusal(p, bill(400 * MILLI))).kind is Kind.LEDGER_DOWN
+        assert await outstanding(pool) > 300 * MILLI
+        deaf.lost = False
+        await pay(p, bill(600 * MILLI))
+        hold.void()
+    assert await outstanding(pool) == 600 * MILLI  # the call that is under way still
+
+
+async def test_what_was_granted_unheard_comes_back_though_nobody_asks(pool: Pool) -> None:
+    deaf = Deaf(pool)
+    async with purse(deaf, life=0.4) as p:
+        deaf.lost = True
+        assert (await refusal(p, bill(400 * MILLI))).kind is Kind.LEDGER_DOWN
+        assert await outstanding(pool) > 0
+        deaf.lost = False
+
+        async def nothing_is_held() -> bool:
+            return await outstanding(pool) == 0
+
+        await until(nothing_is_held)
+
+
+async def test_a_busy_purse_begins_anew_so_that_what_was_lost_comes_back(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_ERA", 0.5)
+    calls = Calls(pool, random.Random(1))
+    async with purse(pool, life=0.4, lag=0.2) as p:
+        await pay(p, bill(600 * MILLI, wait=1))  # nobody will ever record it
+        early = await pay(p, bill(MILLI, wait=1))
+        async with asyncio.timeout(20):
+            while await outstanding(pool) > 300 * MILLI:
+                await calls.make(await pay(p, bill(MILLI, wait=1)), Decimal("0.00001"))
+        hold = await pay(p, bill(900 * MILLI, wait=1))
+        early.void()  # of an era that is over
+        hold.void()
+    assert await outstanding(pool) == 0
+
+
+async def test_a_call_that_lasts_longer_than_a_lease_is_under_way_still(pool: Pool) -> None:
+    async with purse(pool, "one", life=0.6) as one, purse(pool, "two", life=0.6) as two:
+        hold = await pay(one, limited(PARALLEL))
+        loop = asyncio.get_running_loop()
+        end = loop.time() + 2
+        while loop.time() < end:
+            assert (await refusal(two, limited(PARALLEL))).kind is Kind.KEY_RATE_LIMIT
+            await asyncio.sleep(0.05)
+        hold.over(None)
+
+
+async def test_what_was_asked_under_old_terms_is_not_used(pool: Pool) -> None:
+    deaf = Deaf(pool)
+    async with purse(deaf) as p:
+        deaf.gate = asyncio.Event()
+        rich = Budget(account=KEY, named="k", most=Decimal(1000))
+        first = asyncio.create_task(pay(p, bill(500 * MILLI, budget=rich)))
+        await deaf.asked.wait()
+        p.changed(["key:k"])  # now it is one dollar
+        second = asyncio.create_task(pay(p, bill(800 * MILLI)))
+        third = asyncio.create_task(pay(p, bill(800 * MILLI, wait=1)))
+        deaf.gate.set()
+        await asyncio.wait({first, second, third})
+        assert sum(task.exception() is None for task in (second, third)) <= 1
+    assert await outstanding(pool) <= NANO
+
+
+async def test_who_waits_does_not_bring_old_terms_back(pool: Pool) -> None:
+    async with purse(pool) as p:
+        held = await pay(p, bill(900 * MILLI))
+        waiting = asyncio.create_task(pay(p, bill(500 * MILLI)))
+        await asyncio.sleep(0)
+        small = Budget(account=KEY, named="k", most=Decimal("0.95"))
+        p.changed(["key:k"])
+        assert (await refusal(p, bill(960 * MILLI, budget=small))).kind is Kind.BUDGET_EXCEEDED
+        rounds = p.statements
+
+        async def asked_again() -> bool:
+            return p.statements > rounds + 2
+
+        await until(asked_again)
+        assert [holding.budget for holding in p._budgets.values()] == [small]
+        held.void()
+        (await waiting).void()
+
+
+async def test_all_who_wait_for_reservations_ask_together(pool: Pool) -> None:
+    async with purse(pool) as p:
+        hold = await pay(p, bill(900 * MILLI))
+        await asyncio.gather(*(_late(p) for _ in range(40)))
+        assert p.statements < 15
+        hold.void()
+
+
+async def _late(p: Purse) -> None:
+    await asyncio.sleep(random.random() / 2)
+    assert (await refusal(p, bill(500 * MILLI, wait=1))).kind is Kind.BUDGET_RESERVED
+
+
+async def test_a_new_window_begins_with_nothing(pool: Pool) -> None:
+    now = [1_790_000_000.0]
+    daily = Budget(account=KEY, named="k", most=Decimal(1), period="1d")
+
+    def of_day() -> Bill:
+        return Bill((Terms(budgets=(daily,)),), 900 * MILLI, 10, now[0] + 20)
+
+    def scarce(_: tuple[Account, ...]) -> None:
+        pass
+
+    p = Purse(pool, "api", asyncio.get_running_loop().time, lambda: now[0], scarce)
+    p.start()
+    early = await pay(p, of_day())
+    now[0] += 86_400
+    await pay(p, of_day())
+    assert await outstanding(pool) == 1800 * MILLI
+    early.void()
+
+    async def given_back() -> bool:
+        return await outstanding(pool) == 900 * MILLI
+
+    await until(given_back)
+    await p.close()
+    assert await spent_of(pool) == [Decimal(0), Decimal(0)]
+
+
+async def spent_of(pool: Pool) -> list[Decimal]:
+    """By window."""
+    return [row["spent"] for row in await pool.fetch("SELECT spent FROM balances ORDER BY began")]
