@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from ledger.access import Payer, find_payers, payers_exist
 from ledger.pool import Pool, ledger_needed
+from ledger.rows import END_USER
 from schemas.access import Account
 from schemas.failures import Kind, Refused
 from schemas.usage import Caller
@@ -63,7 +64,7 @@ class Payers:
 
     def _accounts(self, caller: Caller) -> list[Account]:
         customers, tags = self._exist
-        found = [Account("customer", caller.end_user)] if customers and 0 < len(caller.end_user) <= 150 else []
+        found = [Account("customer", caller.end_user)] if customers and 0 < len(caller.end_user) <= END_USER else []
         return found + ([Account("tag", tag) for tag in caller.tags if len(tag) <= 150] if tags else [])
 
 

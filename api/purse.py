@@ -111,10 +111,7 @@ class Purse:
         held += [(h.rate.account, h) for h in self._rates.values()]
         for account, holding in held:
             if names & _names(account):
-                holding.forget()
-                self._due[id(holding)] = holding
-        if self._due:
-            self._wake.set()
+                self._outdated(holding)
 
     def recall(self, accounts: Iterable[Account]) -> None:
         """Another process is short of these."""
@@ -150,6 +147,8 @@ class Purse:
         found = self._budgets.get(key)
         if found is not None and (found.ends is None or self.now() < found.ends) and clock < found.since + _ERA:
             if newest and found.budget is not budget:
+                if found.budget.most != budget.most:
+                    self._outdated(found)
                 found.budget = budget
             return found
         if found is not None:
@@ -162,6 +161,12 @@ class Purse:
             made.began, made.ends = began.timestamp(), ends.timestamp()
         self._budgets[key] = made
         return made
+
+    def _outdated(self, holding: BudgetHolding | RateHolding) -> None:
+        """It was leased under other terms: what is free of it goes back."""
+        holding.forget()
+        self._due[id(holding)] = holding
+        self._wake.set()
 
     def _retire(self, holding: BudgetHolding) -> None:
         """What is free of it goes back, and what calls give back later."""
@@ -179,6 +184,8 @@ class Purse:
         if found is None:
             found = self._rates[key] = RateHolding(self.life, rate=rate)
         elif newest and found.rate is not rate:
+            if found.rate.most != rate.most:
+                self._outdated(found)
             found.rate = rate
         return found
 

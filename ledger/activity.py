@@ -43,8 +43,7 @@ class Scope:
     @property
     def _everything(self) -> bool:
         """All that there is: then the daily sums know keys too."""
-        unnamed = self.entities is None and not self.excluded and self.model is None
-        return self.dimension == "user" and self._by_days and unnamed
+        return self.dimension == "user" and self._by_days and self.entities is None and not self.excluded
 
 
 class Used(NamedTuple):
@@ -89,7 +88,7 @@ async def days(on: Connection, scope: Scope, since: date, until: date) -> list[t
         return [(row["day"], row["requests"]) for row in found]
     given = None if scope.entities is None else tuple(scope.entities)
     chosen: dict[str, Any] = {scope.dimension: given}
-    question = Question(("day",), since, until, scope.sight, **{"key": scope.keys, **chosen})
+    question = Question(("day",), since, until, scope.sight, model_or_group=scope.model, key=scope.keys, **chosen)
     return sorted(((s.day, s.requests) for s in await sums(on, question) if s.day is not None), reverse=True)
 
 
@@ -111,7 +110,7 @@ async def _of_everything(on: Connection, scope: Scope, since: date, until: date)
     lines, keys = _read(keyed)
     endpoints = [
         Line("endpoints", s.day, s.endpoint, None, Used._make(s[-len(Used._fields) :]))
-        for s in await sums(on, Question(("day", "endpoint"), since, until))
+        for s in await sums(on, Question(("day", "endpoint"), since, until, model_or_group=scope.model))
         if s.day is not None
     ]
     return Lines([*(line for line in totals if line.part != "entities"), *users, *endpoints, *lines], keys)

@@ -45,6 +45,7 @@ class Question:
     customer: Sequence[str] | None = None
     tag: Sequence[str] | None = None
     group: str | None = None
+    model_or_group: str | None = None
     request: str | None = None
     http_status: int | None = None
     limit: int | None = None
@@ -115,13 +116,15 @@ def _dimension(question: Question) -> str | None:
 
 async def _of_days(on: Connection, q: Question, dimension: str) -> list[Sum]:
     values = None if dimension == "all" else getattr(q, dimension)
-    found = await on.fetch(query("days_grouped"), q.by, q.since, q.until, dimension, values, q.group, q.limit)
+    found = await on.fetch(
+        query("days_grouped"), q.by, q.since, q.until, dimension, values, q.group, q.limit, q.model_or_group
+    )
     return [_line({dimension: row["value"]} if dimension != "all" else {}, row) for row in found]
 
 
 async def _of_rows(on: Connection, q: Question) -> list[Sum]:
     payers = [getattr(q, name) for name in ("key", "user", "team", "organization", "customer", "tag")]
-    chosen = (q.group, q.request, q.http_status, *q.sight.parameters(), q.limit)
+    chosen = (q.group, q.request, q.http_status, *q.sight.parameters(), q.limit, q.model_or_group)
     return [Sum(*row) for row in await on.fetch(query("rows_grouped"), q.by, q.since, q.until, *payers, *chosen)]
 
 

@@ -131,8 +131,8 @@ def _purse(house: House, pool: Pool, zone: tzinfo) -> Purse:
         house.events.tell(Scarce(house.name, accounts[:_AT_ONCE]))
 
     clock = asyncio.get_running_loop().time
-    life, status = house.config.settings.lease, house.config.tenants.budget_exceeded_status
-    return Purse(pool, house.name, clock, time.time, scarce, zone, life, status)
+    settings, status = house.config.settings, house.config.tenants.budget_exceeded_status
+    return Purse(pool, house.name, clock, time.time, scarce, zone, settings.lease, status, settings.usage_lag)
 
 
 def _heard(event: Event, own: str, changed: Callable[[Sequence[str]], None], purse: Purse) -> None:

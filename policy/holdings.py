@@ -77,6 +77,8 @@ class Holding:
         """What is free and may not be used any more; it is gone then."""
         back = min(self.surplus, self.free) if now < self.good else self.free
         self.free -= max(0, back)
+        if back > 0:
+            self.low = 0  # what goes back is not asked for again until somebody wants it
         self.surplus = 0
         return max(0, back)
 
@@ -185,7 +187,7 @@ class BudgetHolding(Holding):
     def forget(self) -> None:
         """Nothing that is known holds any more: what is free goes back."""
         self.good = self.spent_until = -math.inf
-        self.outdated = True
+        self.outdated, self.low = True, 0
 
     def refuses(self, amount: int, now: float) -> bool:
         """Whether it is known that so much is not left to be spent."""
@@ -276,7 +278,7 @@ class RateHolding(Holding):
     def forget(self) -> None:
         """Nothing that is known holds any more: what is free goes back."""
         self.good = self.refused_until = -math.inf
-        self.outdated = True
+        self.outdated, self.low = True, 0
 
     def refuses(self, amount: int, now: float) -> bool:
         """Whether it is known that there is no room for so much before `refused_until`."""

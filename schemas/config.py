@@ -153,6 +153,7 @@ class Settings(Value):
     queue_bytes: int = 128 * 2**20  # bound of each request queue
     pacing: bool = True  # false: requests go straight to the queue and are called at once, whatever the limits say
     lease: float = 60.0  # how long an API process may use what it has leased of budgets and limits, unheard of
+    usage_lag: float = 60.0  # how long after a call's deadline it may take to be recorded: then its reservation ends
     idempotency_keep: float = 600.0  # how long an answer to an `Idempotency-Key` is kept
     state_dir: str = ".penstock"  # master key, embedded Postgres, spool
 

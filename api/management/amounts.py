@@ -1,11 +1,14 @@
-"""The budgets inside a row's JSON as answers show them: money as numbers, windows with their end."""
+"""The budgets inside a row's JSON as answers show them: money as numbers, windows with their end, what was spent."""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
 from api.management.office import Office
+from ledger.balances import spent
+from ledger.pool import Asked
 from policy.periods import window
+from schemas.access import Account
 
 _MONEY = ("budget_limit", "max_budget")
 
@@ -22,6 +25,26 @@ def of_windows(limits: Iterable[Mapping[str, Any]] | None, office: Office) -> li
         {**_numbers(limit), "reset_at": window(limit["budget_duration"], now, office.zone)[1]} for limit in limits or ()
     ]
     return found or None
+
+
+async def spent_by_model(on: Asked, kind: str, id: str, budgets: Mapping[str, Any]) -> dict[str, Any]:
+    """How much of each model's budget is spent. `kind`: of the accounts, such as `team_model`."""
+    periods = {model: terms.get("time_period") or terms.get("budget_duration") for model, terms in budgets.items()}
+    asked = [(Account(kind, id, model), period or "") for model, period in periods.items()]
+    spends = await spent(on, asked) if asked else {}
+    return {
+        account.scope: {
+            "current_spend": spends[account].window,
+            "budget_limit": _limit(budgets[account.scope]),
+            "time_period": period or None,
+        }
+        for account, period in asked
+    }
+
+
+def _limit(terms: Mapping[str, Any]) -> Decimal | None:
+    found = terms.get("budget_limit", terms.get("max_budget"))
+    return None if found is None else Decimal(found)
 
 
 def _numbers(terms: Mapping[str, Any]) -> dict[str, Any]:

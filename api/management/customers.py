@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import Field
 
-from api.management.fields import Body, Name
+from api.management.fields import Body, EndUser, Name
 from api.management.linked_budgets import MOST_NAMED, MOST_SHOWN, WithBudget, settle, standings
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden
 from ledger import customers, tenants
@@ -24,7 +24,7 @@ _ANSWERED = frozenset({"spend", "total_spend", "litellm_budget_table", "budget_r
 class ChangedCustomer(WithBudget):
     """The body of `/customer/update`: fields that are null or missing stay as they are."""
 
-    user_id: Name
+    user_id: EndUser
     alias: Name | None = None
     blocked: bool | None = None
     models: list[Name] | None = None
@@ -53,7 +53,7 @@ class NewCustomer(ChangedCustomer):
 class CustomerIds(Body):
     """The body of `/customer/block`, `unblock` and `delete`."""
 
-    user_ids: Annotated[list[Name], Field(min_length=1, max_length=MOST_NAMED)]
+    user_ids: Annotated[list[EndUser], Field(min_length=1, max_length=MOST_NAMED)]
 
 
 _COLUMNS = tenants.CUSTOMERS.columns

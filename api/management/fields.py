@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from ledger.rows import END_USER
 from policy.periods import duration
 
 
@@ -38,6 +39,8 @@ Period = Annotated[str, Field(max_length=20), AfterValidator(_duration)]
 """`30d`, `24h` …; see `policy.periods`."""
 Name = Annotated[str, Field(max_length=150), AfterValidator(_name)]
 """An id, an alias, the name of a model or a tag."""
+EndUser = Annotated[str, Field(max_length=END_USER), AfterValidator(_name)]
+"""The id of a customer: what requests say in `user`."""
 Json = dict[str, Any]
 _DEEPEST = 50
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from api.management import teams_resets
 from api.management.attachments import remove_keys
 from api.management.metadata import OWNED
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden
@@ -19,6 +20,7 @@ from ledger.tenants import Row
 from schemas.failures import Kind, Refused
 
 ROUTER = APIRouter(tags=["teams"])
+ROUTER.routes.extend(teams_resets.ROUTES.routes)
 _MOST = 500
 _TEMPORARY = ("temp_budget_increase", "temp_budget_expiry")
 
@@ -96,6 +98,7 @@ async def update(body: MemberUpdate, desk: Desk, caller: Caller) -> Response:
             "user_id": member["user_id"],
             "user_email": body.user_email,
             **{name: getattr(body, name) for name in names},
+            **dict.fromkeys(_TEMPORARY),
         }
     )
 

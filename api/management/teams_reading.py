@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
+from api.management.amounts import spent_by_model
 from api.management.attachments import MOST, shown_keys
 from api.management.fields import Name
 from api.management.metadata import OWNED
@@ -201,6 +202,7 @@ async def _described(on: Asked, desk: Office, row: Row, caller: Access, rules: T
         **await one(on, desk, row),
         "team_member_budget_table": budget(terms, desk),
         "organization_models": None if organization is None else organization["models"],
+        "model_max_budget_usage": await spent_by_model(on, "team_model", row["team_id"], row["model_max_budget"]),
         "caller_edit_access": _editing(caller, row, manages, rules),
     }
 

@@ -25,6 +25,11 @@ _ABSENT: Mapping[str, Any] = {
     "object_permission_id": None,
     "model_id": None,
     "model_spend": {},
+    "allow_team_guardrail_config": False,
+    "access_group_models": None,
+    "access_group_mcp_server_ids": None,
+    "access_group_agent_ids": None,
+    "access_group_details": None,
 }
 """What LiteLLM shows of a team that was given none."""
 

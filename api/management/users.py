@@ -11,7 +11,7 @@ from api.management.office import Caller, Change, Desk, Office, answer, forbidde
 from api.management.teams_people import check_email, made
 from api.management.teams_rights import absent_team
 from api.management.users_bodies import Joining, ManyUpdates, NewUser, UserIds, UserUpdate
-from api.management.users_first_key import first_key
+from api.management.users_first_key import NO_KEY, first_key
 from api.management.users_rights import check_new, governs
 from api.management.users_rules import ForTeams, ForUsers, UserRules
 from api.management.users_shown import one, recorded
@@ -44,10 +44,10 @@ async def new(
         if body.spend:
             account, period = Account("user", row["user_id"]), row["budget_duration"] or ""
             await keys.reset_spend(change.connection, account, body.spend, desk.now(), period)
-        key: dict[str, Any] = {"key": "", "key_name": None, "expires": None, "token": None}
+        key: dict[str, Any] = {}
         if body.auto_create_key:
             key = await first_key(change, request.app.state.keys, body, row, desk.now())
-        found = {**await one(change.connection, desk, row), **key}
+        found = {**NO_KEY, **await one(change.connection, desk, row), **key}
     return answer(found)
 
 

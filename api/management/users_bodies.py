@@ -28,6 +28,10 @@ class Joining(Body):
     user_role: Literal["user", "admin"] = "user"
 
 
+# The bound is the list's own: around a validator that may pass None on, pydantic would apply it to None too.
+_Joinings = Annotated[list[Joining], Field(max_length=_MOST)]
+
+
 def _teams(value: Any) -> Any:
     if not isinstance(value, list):
         return value
@@ -70,7 +74,7 @@ def _without_password(data: Any) -> Any:
 class NewUser(UserFields):
     """The body of `/user/new`. `duration` and `key_alias` are the key's that comes with the user."""
 
-    teams: Annotated[list[Joining] | None, BeforeValidator(_teams), Field(max_length=_MOST)] = None
+    teams: Annotated[_Joinings | None, BeforeValidator(_teams)] = None
     team_id: Name | None = None
     organizations: list[Name] | None = Field(None, max_length=_MOST)
     auto_create_key: bool = True
@@ -86,7 +90,7 @@ class UserUpdate(UserFields):
 
     password: SecretStr | None = None
     spend: Money | None = None
-    teams: Annotated[list[Joining] | None, BeforeValidator(_teams), Field(max_length=_MOST)] = None
+    teams: Annotated[_Joinings | None, BeforeValidator(_teams)] = None
 
     @model_validator(mode="after")
     def _somebody(self) -> "UserUpdate":

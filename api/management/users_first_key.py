@@ -1,5 +1,6 @@
 """The key that comes with a new user."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -9,6 +10,16 @@ from api.management.users_bodies import NewUser
 from ledger import keys
 from ledger.tenants import Row
 from policy.periods import after
+
+_OF_KEYS = """access_group_ids agent_id aliases allowed_passthrough_routes allowed_routes allowed_vector_store_indexes
+blocked budget_fallbacks budget_id budget_limits config default_estimated_output_tokens
+default_estimated_output_tokens_per_model denied_passthrough_routes disable_global_guardrails duration
+enable_prompt_caching end_user_budget_id enforced_params expires guardrails key_alias key_name key_type
+litellm_budget_table mcp_rpm_limit model_rpm_limit model_tpm_limit organization_id permissions project_id prompts
+router_settings rpm_limit_type tag_rpm_limit tags team_id throttle_on_budget_exceeded token token_id tpm_limit_type
+"""
+NO_KEY: Mapping[str, Any] = {**dict.fromkeys(_OF_KEYS.split()), "key": ""}
+"""What the answer tells of a key when there is none: LiteLLM answers a new user with the fields of a new key."""
 
 
 async def first_key(change: Change, desk: KeyDesk, body: NewUser, user: Row, now: datetime) -> dict[str, Any]:
@@ -41,4 +52,7 @@ async def first_key(change: Change, desk: KeyDesk, body: NewUser, user: Row, now
         "token": row["key_id"],
         "token_id": row["key_id"],
         "expires": row["expires"],
+        "team_id": row["team_id"],
+        "organization_id": row["organization_id"],
+        "duration": body.duration,
     }

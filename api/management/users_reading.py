@@ -50,6 +50,7 @@ _LIGHT = (
     "teams",
     "object_permission",
     "model_max_budget",
+    "model_max_budget_usage",
 )
 """What `/v2/user/info` shows."""
 

@@ -21,6 +21,11 @@ _ABSENT: Mapping[str, Any] = {
     "model_spend": {},
     "object_permission": None,
     "object_permission_id": None,
+    "organization_id": None,
+    "team_id": None,
+    "password_reset_required": None,
+    "last_breach_check_at": None,
+    "model_max_budget_usage": None,
 }
 """What LiteLLM shows of a user who was given none."""
 

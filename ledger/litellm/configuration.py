@@ -8,7 +8,6 @@ from typing import Any
 from ledger.litellm.ciphers import looks_encrypted
 from ledger.litellm.source import Row
 from ledger.litellm.values import secret
-from schemas.params import address
 
 _HIDDEN = "# set it yourself: it is secret"
 _VARIABLES = "environment_variables"
@@ -42,9 +41,8 @@ def _hides(name: str, value: Any) -> bool:
         return any(_hides(name, one) for one in value)
     if not isinstance(value, str) or value.startswith("os.environ/"):
         return False
-    if "://" in value and address(value) != value:
-        return True
-    return secret(name) or looks_encrypted(value) or value.startswith("sk-")
+    # an address too: that of a webhook is one, and those of databases hold passwords
+    return secret(name) or looks_encrypted(value) or value.startswith("sk-") or "://" in value
 
 
 def _exact(value: object) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
-from ledger import audit
+from ledger import audit, changes
 from ledger.litellm import stage_entities, stage_keys, stage_teams
 from ledger.litellm.ciphers import Cipher
 from ledger.litellm.configuration import written
@@ -108,11 +108,13 @@ _STAGES: Sequence[Callable[[Work], Awaitable[None]]] = (
 
 async def _stage(work: Work, order: Order, stage: Callable[[Work], Awaitable[None]]) -> None:
     """The rows, and then what they have spent: totals and balances are locked last, and in order."""
-    before = set(work.report.tallies)
+    before, touched = set(work.report.tallies), set(work.report.touched)
     async with work.on.transaction():
         await work.on.execute(query("litellm_lock"))
         await stage(work)
         await carry_spend(work.on, work.spendings, order.calendar)
+        if news := work.report.touched - touched:
+            await changes.note(work.on, news)
     work.spendings.clear()
     for entity in work.report.tallies.keys() - before:
         order.tell(entity)

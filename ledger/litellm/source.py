@@ -50,7 +50,8 @@ class Source:
         for name in sorted(self.columns):
             if name.removeprefix("LiteLLM_") in but:
                 continue
-            if await self._on.fetchval(f'SELECT EXISTS (SELECT FROM "{name}")'):  # noqa: S608 (a table's own name)
+            quoted = name.replace('"', '""')
+            if await self._on.fetchval(f'SELECT EXISTS (SELECT FROM "{quoted}")'):  # noqa: S608 (a table's own name)
                 found.append(name)
         return found
 

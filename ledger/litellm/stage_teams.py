@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
+from typing import NamedTuple
 
 from ledger import tenants
 from ledger.litellm import entities
@@ -45,36 +46,51 @@ async def _teams(work: Work, batch: list[Row], aliases: Mapping[int, object], pl
             for row, there in zip(rows, batch, strict=True)
         ],
     )
+    members: list[_Member] = []
     for row, verdict in zip(batch, verdicts, strict=True):
-        await _members(work, row, places, here=verdict is not Verdict.DELETED_HERE)
+        members += _members(work, row, places, here=verdict is not Verdict.DELETED_HERE)
+    await _store(work, members)
 
 
-async def _members(work: Work, team: Row, places: Places, *, here: bool) -> None:
-    """The members of a team that is `here`. One whose team is not here is a member of nothing."""
+class _Member(NamedTuple):
+    row: Row
+    place: Row
+
+
+def _members(work: Work, team: Row, places: Places, *, here: bool) -> list[_Member]:
+    """The members of a team, in its order. One whose team is not `here` is a member of nothing."""
     id = team["team_id"]
     roles = entities.team_members(team, work.by_email, work.report.about("team", id))
     found = {user: places.pop((id, user), {}) for user in roles}
     if not here:
-        return
-    rows = [
-        {
-            "team_id": id,
-            "user_id": user,
-            "role": roles[user],
-            "budget_id": name(place.get("budget_id")),
-            "created_at": work.calendar.now + timedelta(microseconds=n),  # they are shown in this order
-        }
+        return []
+    for user in sorted(work.claims.get(id, set()) - roles.keys()):
+        work.report.skip(_MEMBER, f"{user} in {id}", "the user names the team, which does not list this member")
+    return [
+        _Member(
+            {
+                "team_id": id,
+                "user_id": user,
+                "role": roles[user],
+                "budget_id": name(place.get("budget_id")),
+                "created_at": work.calendar.now + timedelta(microseconds=n),  # they are shown in this order
+            },
+            place,
+        )
         for n, (user, place) in enumerate(found.items())
     ]
-    verdicts = await work.store(_MEMBER, tenants.TEAM_MEMBERS, rows)
+
+
+async def _store(work: Work, members: list[_Member]) -> None:
+    verdicts = await work.store(_MEMBER, tenants.TEAM_MEMBERS, [member.row for member in members])
     work.spend(
         verdicts,
         [
-            entities.spending(Account("member", id, user), place, place.get("total_spend"), work.linked(place))
-            for user, place in found.items()
+            entities.spending(
+                Account("member", row["team_id"], row["user_id"]), place, place.get("total_spend"), work.linked(place)
+            )
+            for row, place in members
         ],
     )
-    written = [row["user_id"] for row, verdict in zip(rows, verdicts, strict=True) if verdict.written]
+    written = [one.row["user_id"] for one, verdict in zip(members, verdicts, strict=True) if verdict.written]
     work.report.touched.update(f"user:{user}" for user in written)
-    for user in sorted(work.claims.get(id, set()) - roles.keys()):
-        work.report.skip(_MEMBER, f"{user} in {id}", "the user names the team, which does not list this member")

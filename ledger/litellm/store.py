@@ -14,6 +14,7 @@ import msgspec
 from ledger.pool import Connection
 from ledger.tenants import Row, Table
 
+_AT_ONCE = 1000
 _STAMPS = "'{created_at,created_by,updated_at,updated_by}'::text[]"
 
 
@@ -34,13 +35,14 @@ class Verdict(StrEnum):
 
 async def carry(on: Connection, entity: str, table: Table, rows: Sequence[Row], *, overwrite: bool) -> list[Verdict]:
     """Store these rows, no two of which have the same key; what became of each. They need all columns of the table."""
-    if not rows:
-        return []
-    found = await on.fetch(_compared(table), _encoded(rows), entity)
-    verdicts = [_verdict(row, overwrite) for row in found]
-    wanted = [row for row, verdict in zip(rows, verdicts, strict=True) if verdict.written]
-    if wanted:
-        await on.execute(_written(table), _encoded(wanted), entity)
+    verdicts: list[Verdict] = []
+    for first in range(0, len(rows), _AT_ONCE):
+        part = rows[first : first + _AT_ONCE]
+        found = await on.fetch(_compared(table), _encoded(part), entity)
+        verdicts += [_verdict(row, overwrite) for row in found]
+        wanted = [row for row, verdict in zip(part, verdicts[first:], strict=True) if verdict.written]
+        if wanted:
+            await on.execute(_written(table), _encoded(wanted), entity)
     return verdicts
 
 

@@ -34,6 +34,7 @@ class Work:
     budgets: dict[str, Row] = field(default_factory=dict)  # what counts of each, as `ended` gives it
     by_email: dict[str, str] = field(default_factory=dict)  # a user's id by the email in lower case
     claims: dict[str, set[str]] = field(default_factory=dict)  # a team's members as the users have it
+    new_key_told: bool = False
     keys: dict[str, str] = field(default_factory=dict)  # a key's id here by its name there
 
     async def store(
@@ -46,8 +47,15 @@ class Work:
         for row, name, verdict in zip(rows, names, verdicts, strict=True):
             self.count(entity, name, verdict)
             if verdict.written:
-                self.report.touched.add(f"{entity}:{row[table.key[0]]}")
+                self._touch(entity, row[table.key[0]], verdict)
         return verdicts
+
+    def _touch(self, entity: str, id: str, verdict: Verdict) -> None:
+        """Nobody remembers a new key; but one name says to all that what was no key may be one now."""
+        if entity == "key" and verdict is Verdict.NEW and self.new_key_told:
+            return
+        self.new_key_told |= entity == "key" and verdict is Verdict.NEW
+        self.report.touched.add(f"{entity}:{id}")
 
     def count(self, entity: str, name: str, verdict: Verdict) -> None:
         """What became of one row."""

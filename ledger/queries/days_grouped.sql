@@ -12,6 +12,7 @@ FROM daily_spend
 WHERE day >= $2::date AND day <= $3::date AND dimension = $4::text
   AND ($5::text[] IS NULL OR value = ANY($5))
   AND ($6::text IS NULL OR model_group = $6)
+  AND ($8::text IS NULL OR model = $8 OR model_group = $8)
 GROUP BY 1, 2, 3, 4, 5
 HAVING sum(requests) <> 0
 ORDER BY spend DESC, 1, 2, 3, 4, 5

@@ -27,6 +27,7 @@ WITH paid AS (
       AND ($8::text[] IS NULL OR end_user = ANY($8))
       AND ($9::text[] IS NULL OR tags && $9)
       AND ($10::text IS NULL OR model_group = $10)
+      AND ($19::text IS NULL OR model = $19 OR model_group = $19)
       AND ($11::text IS NULL OR request = $11)
       AND ($12::integer IS NULL OR http_status = $12)
       AND ($13::boolean

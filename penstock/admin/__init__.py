@@ -3,6 +3,7 @@
 import click
 
 from penstock.admin.importing import import_group
+from penstock.admin.keys import keys_group
 from penstock.admin.operations import (
     migrate_command,
     permissions_command,
@@ -10,11 +11,13 @@ from penstock.admin.operations import (
     spend_command,
     topology_command,
 )
+from penstock.admin.teams import teams_group
+from penstock.admin.users import users_group
 
 
 @click.group()
 def admin() -> None:
-    """Migrate the database, declare the queues, look at queues and spend, move over from LiteLLM."""
+    """Migrate the database, declare the queues, look at queues and spend, manage keys, teams and users."""
 
 
 for _command in (
@@ -23,6 +26,9 @@ for _command in (
     permissions_command,
     queues_command,
     spend_command,
+    keys_group,
+    teams_group,
+    users_group,
     import_group,
 ):
     admin.add_command(_command)

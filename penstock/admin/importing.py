@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
+from zoneinfo import ZoneInfo
 
 import click
 
@@ -88,13 +89,14 @@ def litellm_command(
 async def _import(of: Config, path: Path | None, wanted: _Wanted) -> Report:
     salt = of.settings.salt_key
     seal = None if salt is None else Seal(salt.get_secret_value())
+    zone = ZoneInfo(of.tenants.timezone)
 
     async def peppered(on: Connection) -> Pepper:
         return await pepper(cast(Pool, on), seal)  # in the transaction of a dry run, which a pool would not be
 
     order = Order(
         pepper=peppered,
-        calendar=Calendar(datetime.now(UTC), window),
+        calendar=Calendar(datetime.now(UTC), lambda period, now: window(period, now, zone)),
         cipher=wanted.cipher,
         vault=_Vault(seal, read(path)),
         tell=lambda done: click.echo(f"{done} done", err=True),

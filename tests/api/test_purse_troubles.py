@@ -1,4 +1,4 @@
-"""What a purse does when answers get lost, terms change, calls last long, and times end: nothing twice, nothing for ever."""
+"""What a purse does when answers get lost, terms change, calls last long and times end: nothing twice, or for ever."""
 
 import asyncio
 import random
@@ -133,6 +133,28 @@ async def test_what_was_asked_under_old_terms_is_not_used(pool: Pool) -> None:
         await asyncio.wait({first, second, third})
         assert sum(task.exception() is None for task in (second, third)) <= 1
     assert await outstanding(pool) <= NANO
+
+
+@pytest.mark.parametrize("told", [True, False])
+async def test_terms_that_shrink_hold_at_once(pool: Pool, told: bool) -> None:
+    async with purse(pool) as p:
+        rich = Budget(account=KEY, named="k", most=Decimal(1000))
+        for _ in range(3):
+            await pay(p, bill(100 * MILLI, budget=rich))
+        wide, narrow = (Rate(account=KEY, named="k", unit=Unit.REQUESTS, most=most) for most in (100, 1))
+        for _ in range(3):
+            await pay(p, limited(wide))
+        if told:
+            rounds = p.statements
+            p.changed(["key:k"])
+
+            async def given_back() -> bool:
+                return p.statements > rounds
+
+            await until(given_back)
+        poor = Budget(account=KEY, named="k", most=Decimal("0.2"))
+        assert (await refusal(p, bill(100 * MILLI, wait=1, budget=poor))).kind is Kind.BUDGET_RESERVED
+        assert (await refusal(p, limited(narrow))).kind is Kind.KEY_RATE_LIMIT
 
 
 async def test_who_waits_does_not_bring_old_terms_back(pool: Pool) -> None:

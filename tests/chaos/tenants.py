@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import asyncpg
 import httpx
@@ -22,9 +22,10 @@ from tests.support.house import House, separate
 from tests.support.upstream import Upstream, Wire
 
 MOST = 1000  # completion tokens of a call; just below the end of one of the estimator's buckets
-INPUT, OUTPUT = Decimal("0.0000001"), Decimal("0.000004")  # US dollars a token
+INPUT, OUTPUT = Decimal("0.0000001"), Decimal("0.000008")  # US dollars a token
 DEAREST = MOST * OUTPUT + 1000 * INPUT
 """US dollars: no call costs more, and so no estimate is wrong by more."""
+LEASE, TIMEOUT, LAG = 2.0, 4.0, 6.0  # seconds: what was leased by a process that died is free after their sum
 _PAUSE = 0.05  # seconds before a client comes again that found no server
 
 
@@ -53,14 +54,21 @@ class Provider:
         await wire.write(b"content-length: %d\r\n\r\n%b" % (len(body), body))
 
 
+class Key(NamedTuple):
+    """A virtual key: its secret, and the id that it is recorded under."""
+
+    secret: str
+    id: str
+
+
 class Door:
-    """One API process as clients with one key see it."""
+    """One API process as clients see it."""
 
     def __init__(self, name: str, http: httpx.AsyncClient) -> None:
         self.name = name
         self._http = http
 
-    async def ask(self, key: str, most: int | None = None) -> tuple[int, str, float]:
+    async def ask(self, key: Key, most: int | None = None) -> tuple[int, str, float]:
         """(status, the error's code, seconds after which to come again); status 0: no answer."""
         body: dict[str, Any] = {"model": "m", "messages": [{"role": "user", "content": "Shall we?"}]}
         if most is not None:
@@ -75,7 +83,16 @@ class Door:
         assert error.keys() >= {"message", "type", "param", "code"}
         return answer.status_code, error["type"], float(answer.headers.get("retry-after", "0"))
 
-    async def models(self, key: str) -> int:
+    async def move(self, http: httpx.AsyncClient) -> None:
+        """To another process."""
+        await self.close()
+        self._http = http
+
+    async def close(self) -> None:
+        """No more calls."""
+        await self._http.aclose()
+
+    async def models(self, key: Key) -> int:
         """The status of a route that needs nothing but the key."""
         return (await self._http.get("/v1/models", headers=bearer(key))).status_code
 
@@ -86,19 +103,20 @@ class Door:
         found: dict[str, Any] = answer.json()
         return found
 
-    async def key(self, **terms: Any) -> str:
-        """A new key's secret."""
-        return str((await self.manage("/key/generate", **terms))["key"])
+    async def key(self, **terms: Any) -> Key:
+        """A new one."""
+        made = await self.manage("/key/generate", **terms)
+        return Key(made["key"], made["token_id"])
 
-    async def spend(self, key: str) -> Decimal:
+    async def spend(self, key: Key) -> Decimal:
         """What `/key/info` says that a key has spent."""
-        answer = await self._http.get("/key/info", params={"key": key})
+        answer = await self._http.get("/key/info", params={"key": key.secret})
         return Decimal(str(answer.raise_for_status().json()["info"]["spend"]))
 
 
-def bearer(key: str) -> Mapping[str, str]:
+def bearer(key: Key) -> Mapping[str, str]:
     """The header."""
-    return {"Authorization": f"Bearer {key}"}
+    return {"Authorization": f"Bearer {key.secret}"}
 
 
 @dataclass
@@ -122,42 +140,48 @@ class Tenants:
     url: str
     seen: Counter[str] = field(default_factory=Counter)
 
-    async def spend_all(self, key: str, clients: int, chance: random.Random, doors: list[Door] | None = None) -> None:
+    async def spend_all(self, key: Key, clients: int, chance: random.Random, doors: list[Door] | None = None) -> None:
         """So many clients at once, half of whose calls bound their completion, until each is refused for good."""
         seeds = [chance.random() for _ in range(clients)]
         await asyncio.gather(*(self._client(key, random.Random(seed), doors or self.doors) for seed in seeds))
 
-    async def spent_at_least(self, amount: Decimal, within: float = 30) -> None:
+    async def spent_at_least(self, key: Key, amount: Decimal, within: float = 30) -> None:
         """Wait until so much is recorded."""
 
         async def there() -> bool:
-            return await self.value("SELECT coalesce(sum(cost), 0) FROM spend_logs") >= amount
+            return bool(await self.value("SELECT sum(cost) >= $2 FROM spend_logs WHERE key_hash = $1", key.id, amount))
 
         await until(there, within)
 
-    async def settled(self, within: float = 20) -> Spent:
+    async def settled(self, key: Key, within: float = 20) -> Spent:
         """What is recorded once every call that the upstream saw has its row."""
 
         async def there() -> bool:
-            return bool(await self.value("SELECT count(*) FROM spend_logs") >= len(self.provider.times))
+            return bool(await self.value("SELECT count(*) >= $1 FROM spend_logs", len(self.provider.times)))
 
         await until(there, within)
         return Spent(
-            await self.value("SELECT spent FROM balances WHERE kind = 'key'"),
-            await self.value("SELECT sum(cost) FROM spend_logs"),
-            await self.value("SELECT spend FROM totals WHERE kind = 'key'"),
-            await self.value("SELECT count(*) FROM spend_logs"),
+            await self.value("SELECT spent FROM balances WHERE kind = 'key' AND id = $1", key.id),
+            await self.value("SELECT sum(cost) FROM spend_logs WHERE key_hash = $1", key.id),
+            await self.value("SELECT spend FROM totals WHERE kind = 'key' AND id = $1", key.id),
+            await self.value("SELECT count(*) FROM spend_logs WHERE key_hash = $1", key.id),
         )
 
-    async def value(self, sql: str) -> Any:
+    async def value(self, sql: str, *given: Any) -> Any:
         """The one value of a query, on a connection of its own: Postgres may have been restarted."""
         connection = await asyncpg.connect(self.url)
         try:
-            return await connection.fetchval(sql)
+            return await connection.fetchval(sql, *given)
         finally:
             await connection.close()
 
-    async def _client(self, key: str, chance: random.Random, doors: list[Door]) -> None:
+    async def replace(self, number: int) -> None:
+        """A new API process for one that has ended."""
+        process = await self.house.add(f"api{number}", "api", "--port", "0")
+        await self.doors[number].move(self.house.client(base=process.base, **UNBOUNDED))
+        await self.house.knows(1, f"api{number}")
+
+    async def _client(self, key: Key, chance: random.Random, doors: list[Door]) -> None:
         while True:
             door = chance.choice(doors)
             most = chance.randint(MOST // 5, MOST) if chance.random() < 0.5 else None
@@ -165,7 +189,7 @@ class Tenants:
             self.seen[f"{status} {kind}".strip()] += 1
             if (status, kind) == (422, "budget_exceeded"):
                 return
-            assert status in (0, 200, 503) or (status, kind) == (429, "budget_exceeded"), (status, kind)
+            assert status in (0, 200, 503, 504) or (status, kind) == (429, "budget_exceeded"), (status, kind)
             if status != 200:
                 await asyncio.sleep(min(pause, 0.5))
 
@@ -174,7 +198,7 @@ class Tenants:
 async def tenants(
     folder: Path, amqp_url: str, database_url: str, *, workers: int = 1, apis: int = 3, seed: int = 1, **environ: str
 ) -> AsyncIterator[Tenants]:
-    """All roles as processes; one priced model `m`, leases of two seconds, calls of at most four."""
+    """All roles as processes; one priced model `m`."""
     async with Upstream() as upstream:
         provider = Provider(upstream, seed)
         params = {
@@ -188,8 +212,9 @@ async def tenants(
             "AMQP_URL": amqp_url,
             "DATABASE_URL": database_url,
             "PENSTOCK_BEAT_EVERY": "0.5",
-            "PENSTOCK_LEASE": "2",
-            "PENSTOCK_REQUEST_TIMEOUT": "4",
+            "PENSTOCK_LEASE": f"{LEASE:g}",
+            "PENSTOCK_REQUEST_TIMEOUT": f"{TIMEOUT:g}",
+            "PENSTOCK_USAGE_LAG": f"{LAG:g}",
             **environ,
         }
         config = {"model_list": [{"model_name": "m", "litellm_params": params}]}
@@ -200,4 +225,4 @@ async def tenants(
                 yield Tenants(house, upstream, provider, doors, database_url)
             finally:
                 provider.gate.set()
-                await asyncio.gather(*(http.aclose() for http in https))
+                await asyncio.gather(*(door.close() for door in doors))

@@ -24,7 +24,8 @@ def test_the_whole_of_it(tmp_path: Path) -> None:
           key_generation_settings: {team_key_generation: {allowed_team_member_roles: [admin]}}
           default_internal_user_params: {user_role: internal_user, teams: [t, {team_id: u, max_budget_in_team: 3}]}
           max_internal_user_budget: 7
-        general_settings: {max_parallel_requests: 4, apply_user_budget_to_team_keys: true, disable_custom_api_keys: true}
+        general_settings:
+          {max_parallel_requests: 4, apply_user_budget_to_team_keys: true, disable_custom_api_keys: true}
         """,
         {"LITELLM_KEY_ROTATION_GRACE_PERIOD": "48h"},
     )

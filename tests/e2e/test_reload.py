@@ -285,7 +285,8 @@ async def test_who_missed_the_news_reads_them_when_the_bus_is_back(scene: Scene)
                 return sum(any(row["deployment"] == "id-missed" for row in rows) for rows in workers.values())
 
             await becomes(both, lambda count: count == WORKERS + 1, within=15)
-            assert (await scene.asked("api2", "missed")).content == wire.ANSWER
+            answer = await becomes(lambda: scene.asked("api2", "missed"), lambda a: a.status_code == 200, within=15)
+            assert answer.content == wire.ANSWER
             await scene.change("/model/delete", id="id-missed")
         finally:
             for process in (scene.house.processes.pop("api2"), scene.house.processes.pop("worker2")):

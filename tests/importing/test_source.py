@@ -93,7 +93,8 @@ async def test_settings_are_shown_and_secrets_only_named(theirs: Theirs) -> None
             "success_callback": ["langfuse"],
             "redis_password": "hunter2",
             "cache_params": {"url": "redis://u:hunter2@h"},
-            "base": "https://open.example/v1",
+            "alert_to": {"budgets": ["https://hooks.example/T0/hunter2"]},
+            "ui_theme": "dark",
             "odd": encrypted("hunter2"),
         },
     )
@@ -111,7 +112,8 @@ async def test_settings_are_shown_and_secrets_only_named(theirs: Theirs) -> None
         '  success_callback: ["langfuse"]',
         "  redis_password:  # set it yourself: it is secret",
         "  cache_params:  # set it yourself: it is secret",
-        '  base: "https://open.example/v1"',
+        "  alert_to:  # set it yourself: it is secret",
+        '  ui_theme: "dark"',
         "  odd:  # set it yourself: it is secret",
     }
 

@@ -144,7 +144,7 @@ async def test_texts_that_postgres_cannot_hold_are_made_to_fit(pool: Pool) -> No
     assert await record(pool, [odd, event("other")]) == 2
     row = next(row for row in await listing(pool, Which()) if row["attempt"] == "a1")
     assert row["user"] == "a\ufffdb"
-    assert 100 < len(row["end_user"]) <= 150
+    assert 150 < len(row["end_user"]) <= 200
     assert row["metadata"]["\ufffd"] == "\\u0000 \ufffd"
     assert 100 < len(row["model"]) <= 150
     assert await sums(pool) == await recomputed(pool)

@@ -3,7 +3,7 @@
 import asyncio
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -11,6 +11,7 @@ import httpx
 import pytest
 import schemathesis
 from fastapi import APIRouter, FastAPI, Request
+from fastapi.routing import APIRoute
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from api import app, management
 from api.management import model_info, models, reload
 from api.management.keys.desk import KeyDesk
 from api.management.office import Office
+from api.management.routers import ROUTERS
 from api.management.spend import calculation
 from ledger.migrate import migrate
 from ledger.models import Model, Row
@@ -118,6 +120,10 @@ class Target:
             assert error["message"]
         return answer
 
+    async def close(self) -> None:
+        """No more requests."""
+        await self._http.aclose()
+
     async def _send(self, method: str, url: str, body: bytes, headers: dict[str, str]) -> httpx.Response:
         sent = {"content-type": "application/json", **headers}
         try:
@@ -155,7 +161,16 @@ def target(database_url: str) -> Iterator[Target]:
         application.state.office = Office(pool, admit, lambda _told: None)
         application.state.keys = KeyDesk(pepper)
         yield found
+        runner.run(found.close())
         runner.run(pool.close())
+
+
+def test_every_router_is_served() -> None:
+    def served(found: Iterable[APIRouter]) -> set[tuple[str, str]]:
+        routes = [route for router in found for route in router.routes if isinstance(route, APIRoute)]
+        return {(method, route.path) for route in routes for method in route.methods}
+
+    assert served(own_routers()) <= served(ROUTERS)
 
 
 @pytest.mark.timeout(180)  # ten seconds of work, on a machine that may have much else to do

@@ -118,11 +118,21 @@ async def cost(office: Bureau, **body: Any) -> float:
 
 async def test_what_a_call_would_cost(office: Bureau) -> None:
     messages = [{"role": "user", "content": "Hello"}]
-    size = len(b'{"messages":[{"role":"user","content":"Hello"}]}')
+    size = len('{"messages": [{"role": "user", "content": "Hello"}]}')
     assert await cost(office, model="ours", messages=messages) == size / 2
     listed = await cost(office, model="gpt-4o", messages=messages)
     assert listed == await cost(office, model="openai/gpt-4o", messages=messages)
     assert 0 < listed < 0.001
+
+
+async def test_half_a_character_costs_something(office: Bureau) -> None:
+    headers = {"content-type": "application/json"}
+    bodies = (
+        (b'{"model": "ours", "messages": ["\\ud800"]}', 200),
+        (b'{"completion_response": {"model": "x\\ud800", "usage": {}}}', 400),
+    )
+    for body, status in bodies:
+        assert (await office.http.post("/spend/calculate", content=body, headers=headers)).status_code == status
 
 
 async def test_what_an_answer_has_cost(office: Bureau) -> None:

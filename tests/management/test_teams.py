@@ -138,6 +138,10 @@ async def test_budgets_of_models_and_windows_are_shown_as_numbers(office: Bureau
     assert made["model_max_budget"] == {"gpt": {"budget_limit": 5}}
     assert made["budget_limits"][0]["max_budget"] == 2.5
     assert made["budget_limits"][0]["reset_at"].endswith("T00:00:00Z")
+    await office.pool.execute("INSERT INTO totals VALUES ('team_model', 't', 'gpt', 2)")
+    info = (await office.get("/team/info", team_id="t"))["team_info"]
+    spend = {"current_spend": 2, "budget_limit": 5, "time_period": None}
+    assert info["model_max_budget_usage"] == {"gpt": spend}
     cleared = await office.post("/team/update", team_id="t", model_max_budget=None, budget_limits=None)
     assert (cleared["data"]["model_max_budget"], cleared["data"]["budget_limits"]) == ({}, None)
 

@@ -120,7 +120,7 @@ def requests(operation: Operation, document: Mapping[str, Any]) -> st.SearchStra
         lambda query, places, body: Sent(
             operation.method,
             operation.path.replace(":path}", "}").format(**{name: _text(value) for name, value in places.items()}),
-            {name: _text(value) for name, value in query.items()} if isinstance(query, dict) else {},
+            {_text(name): _text(value) for name, value in query.items()} if isinstance(query, dict) else {},
             body,
         ),
         query,

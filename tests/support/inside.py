@@ -5,7 +5,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from api.asker import Asker
 from api.authenticate import Gatekeeper
 from api.connections import Connections
 from api.inference import Desk
+from api.payment import Cashier
 from api.planner import Planner
 from broker.events import Events
 from broker.memory import MemoryBus
@@ -76,9 +77,25 @@ def free(_deployment: Deployment, _model: str, _usage: Usage) -> Decimal | None:
     return Decimal(0)
 
 
+@dataclass(frozen=True)
+class Till:
+    """Who every request comes from, and how it pays."""
+
+    access: Access
+    cashier: Cashier
+
+    async def infer(self, _scope: Any) -> Access:
+        """As a gatekeeper does."""
+        return self.access
+
+
 @asynccontextmanager
 async def inside(
-    *deployments: Deployment, workers: bool = True, routing: Routing | None = None, **settings: Any
+    *deployments: Deployment,
+    workers: bool = True,
+    routing: Routing | None = None,
+    till: Till | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Inside]:
     """Deployments (demo without any) behind an ASGI application; `workers=False` leaves their queues alone."""
     served = deployments or (DEMO,)
@@ -105,6 +122,8 @@ async def inside(
             return Access(caller=Caller(), role=Role.ADMIN)
 
         desk = Desk(given, planner, gatekeeper, asker, seal)
+        if till is not None:
+            desk = replace(desk, gatekeeper=till, cashier=till.cashier)  # type: ignore[arg-type]
         built = app.build(desk, [models.routes(lambda: planner.catalog, admit)], "test")
         client = httpx.AsyncClient(
             transport=httpx.ASGITransport(built), base_url="http://test", headers={"authorization": f"Bearer {KEY}"}

@@ -79,7 +79,8 @@ def moment(text: str, *, end: bool = False) -> datetime:
         _within(found.date())
     except ValueError:
         shown = "'YYYY-MM-DD' or 'YYYY-MM-DD HH:MM:SS'"
-        raise Refused(Kind.INVALID_REQUEST, f"Invalid date format. Expected: {shown}", param="start_date") from None
+        param = "end_date" if end else "start_date"
+        raise Refused(Kind.INVALID_REQUEST, f"Invalid date format. Expected: {shown}", param=param) from None
     return found + timedelta(seconds=1) if end else found
 
 

@@ -1,14 +1,13 @@
 """`POST /spend/calculate`: what a request would cost, or what an answer has cost."""
 
+import json
 from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-import msgspec
 from fastapi import APIRouter, Response
-from pydantic import Field
 
-from api.management.fields import Body
+from api.management.fields import Body, Name
 from api.management.office import Caller, answer
 from ledger.prices import PriceBook
 from schemas.catalog import Catalog, provider_of, upstream_model
@@ -22,7 +21,7 @@ _COUNT = 2**53
 class Calculation(Body):
     """A request (`model` with `messages`), or an answer (`completion_response`)."""
 
-    model: str | None = Field(None, max_length=1000)
+    model: Name | None = None
     messages: list[Any] | None = None
     completion_response: dict[str, Any] | None = None
 
@@ -40,11 +39,11 @@ def routes(catalog: Callable[[], Catalog], prices: PriceBook, estimate: Callable
         if body.model is not None:
             if body.messages is None:
                 raise _bad("messages must be provided if 'model' is provided", "messages")
-            usage = Usage(prompt=estimate(msgspec.json.encode({"messages": body.messages})), estimated=True)
+            usage = Usage(prompt=estimate(json.dumps({"messages": body.messages}).encode()), estimated=True)
             return answer({"cost": _cost(catalog(), prices, body.model, usage)})
         if body.completion_response is not None:
             model = body.completion_response.get("model")
-            if not isinstance(model, str):
+            if not isinstance(model, str) or not model.isprintable():
                 raise _bad("completion_response must name its model", "completion_response")
             return answer({"cost": _cost(catalog(), prices, model, _usage(body.completion_response))})
         raise _bad("Either 'model' or 'completion_response' must be provided", "model")
