@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ledger.access import Payer
 from policy.allowed import denied_by
 from schemas.access import Access, Scope
-from schemas.catalog import Resolution
+from schemas.catalog import Catalog, Resolution
 from schemas.failures import Kind, Refused
 
 _KINDS = {
@@ -41,3 +41,10 @@ def check_model(scopes: tuple[Scope, ...], name: str, found: Resolution) -> None
             "Check the models available to you and try again."
         )
         raise Refused(_KINDS[kind], said, param="model")
+
+
+def may_name(access: Access, name: str, catalog: Catalog) -> bool:
+    """Whether there is such a model, and the key may name it."""
+    meant = access.aliases.get(name, name)
+    found = catalog.resolve(meant)
+    return found is not None and denied(access.scopes, meant, found) is None

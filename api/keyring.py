@@ -24,6 +24,7 @@ KNOWN = 60.0
 """Seconds for which what was read of a key is believed, unless it is known that it has not changed."""
 _ASK = 15.0  # seconds between two questions for changes
 _OVERLAP = 120.0  # seconds of changes that are asked for more: transactions are seen when they end
+_TRIES = 3  # lookups of a key while something changes
 _MOST = 100_000  # keys remembered
 _MOST_UNKNOWN = 10_000
 _UNKNOWN_A_MINUTE = 60  # lookups of keys that turn out not to exist, for one address
@@ -125,11 +126,13 @@ class Keyring:
 
     async def _look_up(self, hash: str) -> Access | None:
         self.lookups += 1
-        while True:
+        for _ in range(_TRIES):
             before, asked = self._changes, self.clock()
             access = await find_key(self.pool, hash, self.rules)
             if before == self._changes:  # else it may be what it was before the change
                 break
+        else:  # others change all the time: it is good for those who wait, and for nobody later
+            return access
         if access is None:
             self._kept.pop(hash, None)
             self._unknown[hash] = asked + KNOWN

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from api.entry import denied
+from api.entry import may_name
 from schemas.access import Access
 from schemas.catalog import Catalog
 from schemas.failures import Kind, Refused
@@ -23,25 +23,18 @@ def routes(catalog: Callable[[], Catalog], admit: Callable[..., Any]) -> APIRout
     async def models(access: Access = caller) -> dict[str, Any]:
         """Every model group that the key may name, OpenAI's list shape."""
         known = catalog()
-        names = [*access.aliases, *known.listing()]
-        return {"object": "list", "data": [_entry(name) for name in dict.fromkeys(names) if _may(access, name, known)]}
+        names = dict.fromkeys([*access.aliases, *known.listing()])
+        return {"object": "list", "data": [_entry(name) for name in names if may_name(access, name, known)]}
 
     @router.get("/v1/models/{model:path}")
     @router.get("/models/{model:path}", include_in_schema=False)
     async def model(model: str, access: Access = caller) -> dict[str, Any]:
         """One model group, or a 404."""
-        if not _may(access, model, catalog()):
+        if not may_name(access, model, catalog()):
             raise Refused(Kind.UNKNOWN_MODEL, f"The model '{model[:200]}' does not exist.", param="model")
         return _entry(model)
 
     return router
-
-
-def _may(access: Access, name: str, catalog: Catalog) -> bool:
-    """Whether there is such a model, and the key may name it."""
-    meant = access.aliases.get(name, name)
-    found = catalog.resolve(meant)
-    return found is not None and denied(access.scopes, meant, found) is None
 
 
 def _entry(name: str) -> dict[str, Any]:

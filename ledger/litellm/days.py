@@ -108,7 +108,7 @@ def _added(rows: Iterable[Row], named: Callable[[str], str], *, everything: bool
         if not value and not everything:
             continue
         names = dict(zip(("model_group", "model", "provider"), _names(row), strict=True))
-        place = (_short(value), *names.values())
+        place = (short(value), *names.values())
         sum_of = sums.setdefault(place, {"value": place[0], **names, **dict.fromkeys(_SUMS, 0)})
         for name in _SUMS:
             sum_of[name] += _number(row[name], whole=name != "spend")
@@ -116,7 +116,7 @@ def _added(rows: Iterable[Row], named: Callable[[str], str], *, everything: bool
 
 
 def _names(row: Row) -> tuple[str, str, str]:
-    return _short(row["model_group"] or ""), _short(row["model"] or ""), _short(row["provider"] or "")
+    return short(row["model_group"] or ""), short(row["model"] or ""), short(row["provider"] or "")
 
 
 def _number(value: Any, *, whole: bool) -> int | Decimal:
@@ -148,8 +148,8 @@ def _statement(source: Source, dimension: Dimension) -> str:
     """  # noqa: S608 (names of tables and columns that were found there, or are said above)
 
 
-def _short(text: str) -> str:
-    """A text that is too long keeps its beginning and gets a hash of the whole, as calls of our own have it."""
+def short(text: str) -> str:
+    """For an indexed column: a text that is too long keeps its beginning and gets a hash, as calls of our own do."""
     return text if len(text) <= _TEXT else f"{text[: _TEXT - 17]}~{sha256(text.encode()).hexdigest()[:16]}"
 
 

@@ -5,7 +5,8 @@ A stage that was done once does nothing the second time, so one that was interru
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import datetime
 
 from ledger import audit, changes
 from ledger.litellm import stage_entities, stage_keys, stage_teams
@@ -13,6 +14,7 @@ from ledger.litellm.ciphers import Cipher
 from ledger.litellm.configuration import written
 from ledger.litellm.days import DIMENSIONS, TABLES, Dimension, carry_days
 from ledger.litellm.keys import Rotated
+from ledger.litellm.logs import carry_logs
 from ledger.litellm.report import Report
 from ledger.litellm.source import Source
 from ledger.litellm.spend import carry_spend
@@ -65,6 +67,7 @@ class Order:
     cipher: Cipher | None
     vault: Vault
     tell: Callable[[str], None]
+    logs_since: datetime | None = None  # single calls that began then or later; None: none
     overwrite: bool = False
     dry_run: bool = False
 
@@ -88,9 +91,12 @@ async def carry_over(source: Source, on: Connection, order: Order) -> Report:
         await _stage(work, order, lambda _: models.carry())
         for dimension in DIMENSIONS:
             await _days(work, order, dimension, rotated[0])
+        if order.logs_since is not None:
+            await _logs(work, order, order.logs_since, rotated[0])
         report.models_changed = models.changed
         report.configuration = written(await source.rows("Config", "param_name"))
-        report.left = await source.filled({*_READ, *TABLES, *_OF_ITS_OWN})
+        logs = () if order.logs_since is None else ("SpendLogs",)
+        report.left = await source.filled({*_READ, *TABLES, *_OF_ITS_OWN, *logs})
         await _record(work)
     return report
 
@@ -135,12 +141,23 @@ async def _days(work: Work, order: Order, dimension: Dimension, rotated: Rotated
         order.tell(entity)
 
 
+async def _logs(work: Work, order: Order, since: datetime, rotated: Rotated) -> None:
+    """Not in one transaction: there can be any number of them, and each is complete in itself."""
+    tally = work.report.tally("spend_log")
+
+    def counted(found: int, new: int) -> None:
+        tally.found, tally.new, tally.unchanged = tally.found + found, tally.new + new, tally.unchanged + found - new
+
+    def named(token: str) -> str:
+        return work.keys.get(rotated.active(token), token)
+
+    await carry_logs(work.on, work.source, since, named, counted)
+    order.tell("spend_log")
+
+
 async def _record(work: Work) -> None:
     """One entry of the audit log."""
-    done = {
-        entity: {name: getattr(tally, name) for name in tally.__slots__}
-        for entity, tally in work.report.tallies.items()
-    }
+    done = {entity: asdict(tally) for entity, tally in work.report.tallies.items()}
     await audit.record(work.on, audit.Entry(BY, "", "imported", "litellm", "litellm", None, done))
 
 

@@ -38,9 +38,9 @@ class Source:
         """All rows of a table that is known to be small."""
         return [row async for batch in self.batches(table, *order) for row in batch]
 
-    async def asked(self, statement: str, *, size: int = _BATCH) -> AsyncIterator[list[Row]]:
+    async def asked(self, statement: str, *given: Any, size: int = _BATCH) -> AsyncIterator[list[Row]]:
         """The rows of any statement, some at a time."""
-        cursor = await self._on.cursor(statement)
+        cursor = await self._on.cursor(statement, *given)
         while rows := await cursor.fetch(size):
             yield [dict(row) for row in rows]
 

@@ -43,6 +43,7 @@ class _Wanted:
     cipher: Cipher | None
     overwrite: bool
     dry_run: bool
+    logs_since: datetime | None
 
 
 @click.group("import")
@@ -61,8 +62,10 @@ def import_group() -> None:
 )
 @click.option("--overwrite", is_flag=True, help="Also put back what was changed or deleted here since.")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@click.option("--spend-logs", is_flag=True, help="Also single calls, of all that --since includes.")
+@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="With --spend-logs: the first day, UTC.")
 def litellm_command(
-    path: Path | None, as_json: bool, source: str, salt_key: str | None, overwrite: bool, dry_run: bool
+    path: Path | None, as_json: bool, source: str, salt_key: str | None, spend_logs: bool, **options: Any
 ) -> None:
     """Keys, teams, users, organizations, customers, budgets, tags, models and spend of a LiteLLM database.
 
@@ -73,13 +76,20 @@ def litellm_command(
     Examples:
         penstock admin import litellm --database-url postgresql://litellm:...@db/litellm --dry-run
         penstock admin import litellm --database-url postgresql://litellm:...@db/litellm --salt-key prompt
+        penstock admin import litellm --database-url postgresql://litellm:...@db/litellm --spend-logs --since 2026-11-01
     """
     found = config(path)
     try:
         url, _ = normalised(source)
     except Wrong as wrong:
         raise click.ClickException(f"--database-url {wrong}") from None
-    report = run(_import(found, path, _Wanted(url, _cipher(found, salt_key), overwrite, dry_run)))
+    since: datetime | None = options.pop("since")
+    if spend_logs != (since is not None):
+        raise click.UsageError("--spend-logs and --since go together")
+    logs_since = None if since is None else since.replace(tzinfo=UTC)
+    dry_run: bool = options["dry_run"]
+    wanted = _Wanted(url, _cipher(found, salt_key), logs_since=logs_since, **options)
+    report = run(_import(found, path, wanted))
     if as_json:
         click.echo(json.dumps({"dry_run": dry_run, **_told(report)}, indent=2))
     else:
@@ -100,6 +110,7 @@ async def _import(of: Config, path: Path | None, wanted: _Wanted) -> Report:
         cipher=wanted.cipher,
         vault=_Vault(seal, read(path)),
         tell=lambda done: click.echo(f"{done} done", err=True),
+        logs_since=wanted.logs_since,
         overwrite=wanted.overwrite,
         dry_run=wanted.dry_run,
     )

@@ -6,15 +6,17 @@ from decimal import Decimal
 
 from msgspec import structs
 
-from api import app, health, models, spend
+from api import app, health, models
 from api.announced import AnnouncedAttempts, Price
 from api.asker import Asker
 from api.connections import Connections
+from api.entry import may_name
 from api.idempotency import Idempotency
 from api.inference import Desk
 from api.management import model_info, reload
 from api.management import models as management_models
 from api.management.routers import ROUTERS
+from api.management.spend import calculation
 from api.planner import Planner
 from broker.events import Pulse
 from ledger.pool import Pool
@@ -30,6 +32,7 @@ from schemas.catalog import Catalog
 from schemas.config import Config
 from schemas.envelope import Beat
 from schemas.usage import Usage
+from workers.estimate import estimate_prompt
 
 
 async def start(house: House, stack: AsyncExitStack) -> None:
@@ -55,9 +58,9 @@ async def start(house: House, stack: AsyncExitStack) -> None:
         health.overview(asker, roster, admit),
         models.routes(lambda: planner.catalog, admit),
         management_models.routes(pool, stock, admit),
-        model_info.routes(stock, prices, admit),
+        model_info.routes(stock, prices, admit, lambda access: lambda group: may_name(access, group, planner.catalog)),
         reload.routes(stock, admit),
-        spend.routes(pool, admit),
+        calculation.routes(lambda: planner.catalog, prices, estimate_prompt),
         *ROUTERS,
     ]
     desk = Desk(

@@ -10,9 +10,9 @@ from broker.port import OnDelivery
 from broker.topology import USAGE_QUEUE
 from ledger.migrate import migrate
 from ledger.pool import Pool, open_pool
-from ledger.spend import Which, listing
 from schemas.usage import encode
 from tests.ledger.events import event
+from tests.ledger.recorded import recorded
 from tests.support.postgres import Postgres, PostgresServer, private_postgres
 from workers.accounting.consumer import Accounting, Pace
 
@@ -78,7 +78,7 @@ async def queue(pool: Pool) -> AsyncIterator[Queue]:
 
 
 async def attempts(pool: Pool) -> list[str]:
-    return [row["attempt"] for row in await listing(pool, Which())]
+    return [row["attempt"] for row in await recorded(pool)]
 
 
 async def ends(held: list[Held]) -> list[str]:

@@ -14,11 +14,12 @@ from api import purse as module
 from api.hold import Bill
 from api.purse import Purse
 from ledger.leases import NANO
-from ledger.pool import Pool
+from ledger.pool import Pool, open_pool
 from schemas.access import Account, Budget, Rate, Terms, Unit
 from schemas.failures import Kind
 from tests.api.test_purse import KEY, MILLI, Calls, bill, limited, pay, refusal
 from tests.chaos.ground import until
+from tests.support.proxy import Proxy
 
 PARALLEL = Rate(account=KEY, named="k", unit=Unit.PARALLEL, most=1, window=0)
 
@@ -218,3 +219,25 @@ async def test_a_new_window_begins_with_nothing(pool: Pool) -> None:
 async def spent_of(pool: Pool) -> list[Decimal]:
     """By window."""
     return [row["spent"] for row in await pool.fetch("SELECT spent FROM balances ORDER BY began")]
+
+
+async def test_a_ledger_that_says_nothing_is_waited_for_only_so_long(
+    pool: Pool, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PATIENCE", 0.3)
+    async with Proxy(database_url) as proxy:
+        slow = await open_pool(proxy.url)
+        async with purse(slow) as p:
+            hold = await pay(p, bill(10 * MILLI))
+            for line in proxy.lines:
+                line.stall()
+            loop = asyncio.get_running_loop()
+            began = loop.time()
+            for _ in range(3):
+                assert (await refusal(p, bill(900 * MILLI))).kind is Kind.LEDGER_DOWN
+            assert loop.time() - began < 5
+            proxy.cut()
+            (await pay(p, bill(900 * MILLI))).void()
+            hold.void()
+        assert await outstanding(pool) == 0
+        await slow.close()

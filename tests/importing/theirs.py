@@ -94,7 +94,9 @@ class Theirs:
         finally:
             await on.close()
 
-    async def carry(self, *, overwrite: bool = False, dry_run: bool = False) -> Report:
+    async def carry(
+        self, *, overwrite: bool = False, dry_run: bool = False, logs_since: datetime | None = None
+    ) -> Report:
         """Import it."""
 
         async def peppered(on: Connection) -> Pepper:
@@ -106,6 +108,7 @@ class Theirs:
             cipher=None if self.salt is None else Cipher(self.salt),
             vault=self.vault,
             tell=lambda _: None,
+            logs_since=logs_since,
             overwrite=overwrite,
             dry_run=dry_run,
         )

@@ -4,15 +4,15 @@ from collections import defaultdict
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 
-import msgspec
 import pytest
 
 from ledger.pool import Pool
 from ledger.rows import distinct, rows, unstorable
-from ledger.spend import Which, listing, record, summary
+from ledger.spend import record, summary
 from ledger.sql import query
 from schemas.usage import Caller, Status, Usage, UsageEvent
 from tests.ledger.events import START, event, lost, random_event
+from tests.ledger.recorded import recorded
 
 DAY = date(2026, 9, 21)
 LITELLM = {
@@ -80,7 +80,7 @@ async def test_twice_counts_once(pool: Pool) -> None:
 
 async def test_an_unknown_price_stays_unknown(pool: Pool) -> None:
     await record(pool, [event("a", cost=None), event("b", cost=Decimal(0))])
-    assert [row["spend"] for row in await listing(pool, Which())] == [None, 0.0]
+    assert [row["spend"] for row in await recorded(pool)] == [None, 0.0]
     (line,) = await summary(pool, by="model")
     assert (line.spend, line.requests, line.unpriced) == (0, 2, 1)
 
@@ -90,7 +90,7 @@ async def test_the_real_event_replaces_the_lost_one(pool: Pool, together: bool) 
     real = event()
     batches = [[lost(real), real]] if together else [[lost(real)], [real], [lost(real)], [real, lost(real)]]
     assert sum([await record(pool, batch) for batch in batches]) == (1 if together else 2)
-    (row,) = await listing(pool, Which())
+    (row,) = await recorded(pool)
     assert (row["outcome"], row["lost"], row["estimated"], row["cost"]) == ("success", False, False, "0.000123")
     assert await sums(pool) == await recomputed(pool)
 
@@ -110,7 +110,7 @@ async def test_a_real_event_that_waited_for_the_lost_one_still_replaces_it(pool:
             pass
         await transaction.commit()
     assert await recording == 1
-    (row,) = await listing(pool, Which())
+    (row,) = await recorded(pool)
     assert row["outcome"] == "success"
 
 
@@ -142,7 +142,7 @@ async def test_texts_that_postgres_cannot_hold_are_made_to_fit(pool: Pool) -> No
     odd = event(request=long, group=long, model=long, provider=long, caller=caller, metadata={"\0": "\\u0000 \0"})
     assert unstorable(odd) is None
     assert await record(pool, [odd, event("other")]) == 2
-    row = next(row for row in await listing(pool, Which()) if row["attempt"] == "a1")
+    row = next(row for row in await recorded(pool) if row["attempt"] == "a1")
     assert row["user"] == "a\ufffdb"
     assert 150 < len(row["end_user"]) <= 200
     assert row["metadata"]["\ufffd"] == "\\u0000 \ufffd"
@@ -172,47 +172,6 @@ def test_what_can_never_be_stored_is_told_beforehand(wrong: str, fields: dict[st
 def test_locks_are_taken_in_one_order() -> None:
     given = [event("c"), event("a", started=START + 1), event("a"), event("b")]
     assert [(one.attempt, one.started - START) for one in distinct(given)] == [("a", 0), ("a", 1), ("b", 0), ("c", 0)]
-
-
-async def test_listing_is_litellms_and_newest_last(pool: Pool) -> None:
-    await record(pool, [event(f"a{n}", started=START + n, request=f"r{n}") for n in range(5)])
-    listed = await listing(pool, Which(limit=3))
-    assert [row["request_id"] for row in listed] == ["r2", "r3", "r4"]
-    assert listed[0].keys() >= LITELLM
-    row = listed[-1]
-    assert row["startTime"] == "2026-09-21T14:13:20.000004Z"
-    assert (row["call_type"], row["status"], row["spend"], row["total_tokens"]) == (
-        "acompletion", "success", 0.000123, 120,
-    )  # fmt: skip
-    assert row["request_tags"] == ["x", "y"]
-    msgspec.json.encode(listed)
-
-
-async def test_a_busy_hour_is_listed_without_asking_for_more(pool: Pool) -> None:
-    await record(pool, [event(f"a{n:04}", started=START + n) for n in range(3000)])
-    assert [row["attempt"] for row in await listing(pool, Which())] == [f"a{n:04}" for n in range(3000)]
-
-
-@pytest.mark.parametrize(
-    ("which", "found"),
-    [
-        (Which(key_hash="k1"), ["a", "b"]),
-        (Which(user="bob"), ["b"]),
-        (Which(request="req-c"), ["c"]),
-        (Which(since=at(START + 1)), ["b", "c"]),
-        (Which(until=at(START + 1)), ["a"]),
-        (Which(key_hash="k1", since=at(START + 1), until=at(START + 2)), ["b"]),
-        (Which(limit=0), ["c"]),
-        (Which(key_hash="'; DROP TABLE spend_logs --"), []),
-    ],
-)
-async def test_filters(pool: Pool, which: Which, found: list[str]) -> None:
-    await record(pool, [
-        event("a", caller=Caller(key_hash="k1", user="ann")),
-        event("b", caller=Caller(key_hash="k1", user="bob"), started=START + 1),
-        event("c", caller=Caller(key_hash="k2", user="ann"), started=START + 2),
-    ])  # fmt: skip
-    assert [row["attempt"] for row in await listing(pool, which)] == found
 
 
 async def test_summaries(pool: Pool) -> None:

@@ -107,6 +107,15 @@ async def test_a_value_that_means_nothing_is_refused(office: Bureau) -> None:
     assert office.told == []
 
 
+async def test_null_is_as_good_as_nothing(office: Bureau) -> None:
+    fields = ("teams", "organizations", "models", "metadata", "max_budget", "model_max_budget", "user_role", "duration")
+    made = await office.post("/user/new", user_id="u", **dict.fromkeys(fields))
+    assert (made["models"], made["metadata"], made["model_max_budget"], made["teams"]) == ([], {}, {}, [])
+    await office.post("/user/update", user_id="u", **dict.fromkeys(fields))
+    assert (await office.post("/user/bulk_update", users=[{"user_id": "u", "teams": None}]))["failed_updates"] == 0
+    await office.post("/user/new", 400, teams=["t"] * 501)
+
+
 async def test_nobody_is_made_twice(office: Bureau) -> None:
     await office.post("/user/new", user_id="u", user_email="u@x.org")
     await office.post("/user/new", 400, user_id="u")

@@ -172,6 +172,22 @@ def test_a_source_that_is_none(database_url: str, url: str, said: str) -> None:
     assert "hunter2" not in done.output
 
 
+@pytest.mark.parametrize("arguments", [("--spend-logs",), ("--since", "2026-11-01")])
+def test_spend_logs_want_a_first_day(database_url: str, arguments: tuple[str, ...]) -> None:
+    done = carry(database_url, *arguments)
+    assert done.exit_code == 2
+    assert "--spend-logs and --since go together" in done.output
+
+
+def test_spend_logs_since_a_day(filled: str, database_url: str, postgres: Postgres) -> None:
+    columns = '(request_id, call_type, "startTime", "endTime")'
+    values = "('new', 'acompletion', now(), now()), ('old', 'acompletion', '2020-01-01', '2020-01-01')"
+    postgres.run(f'INSERT INTO "LiteLLM_SpendLogs" {columns} VALUES {values}', filled.rpartition("/")[2])
+    done = carry(filled, "--spend-logs", "--since", "2026-01-01", "--json")
+    assert json.loads(done.stdout)["entities"]["spend_log"]["new"] == 1
+    assert postgres.run("SELECT request FROM spend_logs", database_url.rpartition("/")[2]) == "new\n"
+
+
 def test_a_source_without_litellms_tables(database_url: str) -> None:
     asyncio.run(migrate(database_url))
     done = carry(database_url)

@@ -19,7 +19,7 @@ from ledger.activity import Line, days, lines
 from ledger.reports import reading
 
 ROUTER = APIRouter(tags=["spend"])
-_FULL = 300_000
+_FULL = 150_000
 """Attempts of a page: it ends with the day that brings it there, so that it takes a fraction of a second."""
 _LONGEST = 4000
 
