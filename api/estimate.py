@@ -19,10 +19,11 @@ _MINUTE = 60.0
 
 
 class Estimate(NamedTuple):
-    """Nano-dollars, and tokens of prompt and completion."""
+    """Nano-dollars, and tokens of prompt and completion; so many of those (`guessed`) the body does not ask for."""
 
     nano: int
     tokens: int
+    guessed: int = 0
 
 
 class Estimator:
@@ -44,7 +45,8 @@ class Estimator:
             completion = min(completion, window)
         usage = Usage(prompt=prompt, completion=completion)
         costs = [cost for price in self._of(course, model) if (cost := price.cost(usage)) is not None]
-        return Estimate(int(max(costs, default=Decimal(0)) * NANO) + 1, prompt + completion)
+        guessed = completion if output is None else 0
+        return Estimate(int(max(costs, default=Decimal(0)) * NANO) + 1, prompt + completion, guessed)
 
     def learn(self, key: str, model: str, usage: Usage) -> None:
         """A call used this."""

@@ -4,18 +4,28 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from policy.holdings import BudgetHolding, RateHolding
-from schemas.access import Terms, Unit
+from schemas.access import Rate, Terms, Unit
 from schemas.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What a call may cost: nano-dollars of each budget, one request, tokens. `deadline` in seconds since the epoch."""
+    """What a call may cost: nano-dollars of each budget, one request, tokens. `deadline` in seconds since the epoch.
+
+    `guessed` of the tokens are only expected: a limit below them is none that forbids the call.
+    """
 
     terms: tuple[Terms, ...]
     nano: int
     tokens: int
     deadline: float
+    guessed: int = 0
+
+    def uses(self, rate: Rate) -> int:
+        """Units of a rate."""
+        if rate.unit is not Unit.TOKENS:
+            return 1
+        return min(self.tokens, max(self.tokens - self.guessed, rate.most))
 
 
 @dataclass(slots=True)
@@ -23,7 +33,7 @@ class Hold:
     """What one call holds. `leases` and `nano` go with the request, so that accounting can settle them."""
 
     bill: Bill
-    budgets: list[BudgetHolding]
+    budgets: list[tuple[BudgetHolding, int]]  # lease
     rates: list[tuple[RateHolding, float, int]]  # bucket, amount
     clock: Callable[[], float]
     ended: bool = False
@@ -31,7 +41,7 @@ class Hold:
     @property
     def leases(self) -> tuple[int, ...]:
         """Of the budgets."""
-        return tuple(holding.lease for holding in self.budgets)
+        return tuple(lease for _, lease in self.budgets)
 
     def over(self, usage: Usage | None) -> None:
         """Its call has ended, and used this; None: nothing. Accounting settles the budgets."""
@@ -58,7 +68,8 @@ class Hold:
             return
         self.ended = True
         now = self.clock()
-        for budget in self.budgets:
-            budget.give(self.bill.nano)
+        for budget, lease in self.budgets:
+            if budget.lease == lease:  # else its time is over, and what it held is somebody else's
+                budget.give(self.bill.nano)
         for holding, at, amount in self.rates:
             holding.correct(at, -amount, now)

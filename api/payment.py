@@ -35,10 +35,13 @@ class Payable(Protocol):
 class Payment:
     """The holds of one request, one after another."""
 
-    def __init__(self, purse: Purse, make: Callable[[Request, Course], Bill], learn: Callable[[Usage], None]) -> None:
+    def __init__(
+        self, purse: Purse, make: Callable[[Request, Course], Bill], learn: Callable[[str, Usage], None]
+    ) -> None:
         self._purse = purse
         self._make = make
         self._learn = learn
+        self._model = ""  # that is held for
         self._hold: Hold | None = None
         self._task: asyncio.Task[None] | None = None
         self.stale = False
@@ -46,7 +49,7 @@ class Payment:
 
     async def first(self, request: Request, course: Course) -> Request:
         """Hold what the first attempt may cost; the request that says so. Raises as `Purse.reserve`."""
-        bill = self._make(request, course)
+        bill, self._model = self._make(request, course), request.model
         self._hold = self._purse.take(bill) or await self._purse.reserve(bill)
         return self._marked(request)
 
@@ -59,7 +62,7 @@ class Payment:
         if self._hold is not None:
             self._hold.over(usage)
         if usage is not None:
-            self._learn(usage)
+            self._learn(self._model, usage)
 
     def moved(self) -> None:
         """No attempt was begun, and the next one is to be for another model."""
@@ -69,7 +72,7 @@ class Payment:
 
     def renew(self, pending: Payable, then: Callable[[], None], refused: Callable[[Failure], None]) -> None:
         """Hold what the next attempt may cost, and go on; at once when this process holds enough."""
-        bill = self._make(pending.request, pending.course)
+        bill, self._model = self._make(pending.request, pending.course), pending.request.model
         self._hold = self._purse.take(bill)
         if self._hold is not None:
             self._go_on(pending, then)
@@ -80,7 +83,7 @@ class Payment:
         """LiteLLM's headers about the key: its limits, its budget, and what was spent of that, lately."""
         if self._hold is None:
             return
-        for holding in self._hold.budgets:
+        for holding, _ in self._hold.budgets:
             budget = holding.budget
             if budget.account.kind == "key" and budget.most is not None:
                 yield b"x-litellm-key-max-budget", format(budget.most, "f").encode()
@@ -151,10 +154,10 @@ class Cashier:
         def make(request: Request, course: Course) -> Bill:
             estimate = self._estimator.of(course, request.model, key, output)
             terms = (*common, *_of_model(access, (asked, request.model, request.group)))
-            return Bill(terms, estimate.nano, estimate.tokens, request.deadline)
+            return Bill(terms, estimate.nano, estimate.tokens, request.deadline, estimate.guessed)
 
-        def learn(usage: Usage) -> None:
-            self._estimator.learn(key, asked, usage)
+        def learn(model: str, usage: Usage) -> None:
+            self._estimator.learn(key, model, usage)
 
         return Payment(self._purse, make, learn)
 

@@ -7,10 +7,10 @@ import asyncio
 import contextlib
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from api import refusals
 from api.hold import Bill, Hold
@@ -23,11 +23,13 @@ from schemas.failures import Kind, Refused
 
 Key = TypeVar("Key")
 Held = TypeVar("Held", bound=Holding)
+Answer = tuple[dict[int, BudgetGrant], dict[int, RateGrant]]
 
 _LOG = logging.getLogger("penstock.purse")
 _ERA = 600.0  # seconds after which a budget is leased anew, so that an old lease's time can end
 _PATIENCE = 5.0  # seconds for one statement
-_POLL = 0.25  # seconds between two questions about a budget that reservations fill
+_POLL = 0.25  # seconds between the first two questions about a budget that reservations fill
+_POLL_MOST = 1.0  # later
 _TICK = 2.0  # seconds between two looks for what should go back
 
 
@@ -55,6 +57,7 @@ class Purse:
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _round: "asyncio.Future[None] | None" = None
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+    _given_up: "set[asyncio.Task[Answer]]" = field(default_factory=set)
     _trouble: str | None = None
 
     def start(self) -> None:
@@ -91,10 +94,8 @@ class Purse:
             if hold is not None:
                 return hold
             first, waits = False, self._check(bill, short)
-            if waits and self.now() + _POLL >= bill.deadline:
-                raise refusals.budget_reserved(waits.budget)
-            if waits:  # all who do ask together
-                await asyncio.sleep(max(0.0, waits.asked + _POLL - self.clock()))
+            if waits is not None:  # all who do ask together
+                await self._pause(waits, bill)
             for holding, amount in short:
                 holding.lacks(amount)
                 if isinstance(holding, BudgetHolding):
@@ -128,7 +129,7 @@ class Purse:
         now, seconds = self.clock(), bill.deadline - self.now()
         budgets = [self._budget(budget, newest) for terms in bill.terms for budget in terms.budgets]
         rates = [self._rate(rate, newest) for terms in bill.terms for rate in terms.rates]
-        amounts = [bill.tokens if holding.rate.unit is Unit.TOKENS else 1 for holding in rates]
+        amounts = [bill.uses(holding.rate) for holding in rates]
         short: list[tuple[Holding, int]] = [(h, bill.nano) for h in budgets if not h.lasts(bill.nano, now, seconds)]
         short += [(h, amount) for h, amount in zip(rates, amounts, strict=True) if not h.has(amount, now)]
         if short:
@@ -140,7 +141,7 @@ class Purse:
             if holding.free < holding.low and holding.runs_low(now):
                 self._due[id(holding)] = holding
                 self._wake.set()
-        return Hold(bill, budgets, taken, self.clock), short
+        return Hold(bill, [(budget, budget.lease) for budget in budgets], taken, self.clock), short
 
     def _budget(self, budget: Budget, newest: bool) -> BudgetHolding:
         key, clock = (budget.account, budget.period), self.clock()
@@ -202,6 +203,13 @@ class Purse:
                 raise refusals.key_rate_limit(holding.rate, amount, holding.refused_until - now)
         return waits
 
+    async def _pause(self, holding: BudgetHolding, bill: Bill) -> None:
+        """Until it is asked for again. Raises `Refused(BUDGET_RESERVED)` when that is too late for the call."""
+        seconds = max(0.0, holding.asked + min(_POLL * holding.waited, _POLL_MOST) - self.clock())
+        if self.now() + seconds >= bill.deadline:
+            raise refusals.budget_reserved(holding.budget)
+        await asyncio.sleep(seconds)
+
     async def _next_round(self) -> None:
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
@@ -245,14 +253,32 @@ class Purse:
         lent = [self._budget_wish(n, h, asked) for n, h in enumerate(budgets)]
         let = [_rate_wish(n, h, asked) for n, h in enumerate(rates)]
         try:
-            async with asyncio.timeout(_PATIENCE):
-                given, rooms = await lease(self.pool, self.holder, lent, let)
+            given, rooms = await self._within_patience(lease(self.pool, self.holder, lent, let))
         except BaseException:
             for holding in due:
                 holding.unanswered()
             self._due |= {id(holding): holding for holding in budgets if holding.returns is not None}
             raise
         self._answered(budgets, given, rates, rooms, asked)
+
+    async def _within_patience(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
+        """The answer; what is given up is not waited for: on a dead connection its end takes half a minute."""
+        task = asyncio.create_task(answer, name="ask for leases")
+        try:
+            done, _ = await asyncio.wait({task}, timeout=_PATIENCE)
+            if not done:
+                raise TimeoutError
+            return task.result()
+        finally:
+            if not task.done():
+                self._given_up.add(task)
+                task.add_done_callback(self._ended)
+                task.cancel()
+
+    def _ended(self, task: asyncio.Task[Answer]) -> None:
+        self._given_up.discard(task)
+        if not task.cancelled():
+            task.exception()  # nobody else will look at it
 
     def _answered(
         self,

@@ -16,6 +16,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -242,8 +243,12 @@ async def run(names: list[str], seed: int) -> int:
     with servers() as (rabbitmq, postgres):
         for name in names:
             print(name, flush=True)
-            async with asyncio.timeout(LONGEST), place(rabbitmq, postgres, seed) as on:
-                figures = await SCENARIOS[name](on)
+            try:
+                async with asyncio.timeout(LONGEST), place(rabbitmq, postgres, seed) as on:
+                    figures = await SCENARIOS[name](on)
+            except Exception:  # the other scenarios can still be measured  # noqa: BLE001
+                traceback.print_exc()
+                figures = [Figure("could not be measured", 0.0, "", False)]
             for figure in figures:
                 print(figure.line(), flush=True)
             failed += sum(figure.ok is False for figure in figures)

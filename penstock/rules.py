@@ -51,7 +51,12 @@ def user_rules(settings: TenantSettings) -> UserRules:
 
 def team_rules(settings: TenantSettings, seal: Seal | None) -> TeamRules:
     """What new teams go by."""
-    return TeamRules(defaults=settings.team_defaults, seal=seal)
+    return TeamRules(
+        defaults=settings.team_defaults,
+        editable=frozenset(settings.team_admins_edit),
+        adds_admin=settings.admins_join_teams,
+        seal=seal,
+    )
 
 
 def _place(given: Any) -> Place:

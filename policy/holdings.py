@@ -135,6 +135,7 @@ class BudgetHolding(Holding):
     spendable: int = -1  # what is not spent yet, when it was asked last; negative: nobody has asked
     spent_until: float = -math.inf  # until when that is believed
     waits: bool = False  # only reservations are in the way
+    waited: int = 0  # answers in a row that said so
     returns: "Callable[[BudgetHolding], None] | None" = None  # its era is over: whom to tell of what comes back
 
     @property
@@ -174,6 +175,7 @@ class BudgetHolding(Holding):
         self.sure, self.back = self.last, []
         self.spendable = spendable
         self.waits = not granted and left < spendable
+        self.waited = self.waited + 1 if self.waits else 0
         if not granted:
             self.spent_until = asked + _LOCAL
         most = self.budget.most

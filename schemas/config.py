@@ -250,6 +250,8 @@ class TenantSettings(Value):
     org_admins_make_keys: bool = True
     user_defaults: Mapping[str, Any] = Field(default_factory=dict)
     team_defaults: Mapping[str, Any] = Field(default_factory=dict)
+    team_admins_edit: tuple[str, ...] = ()  # of max_budget, tpm_limit, rpm_limit
+    admins_join_teams: bool = True  # a proxy admin becomes a member of the teams that he makes
     internal_budget: Decimal | None = None  # of an internal user who is given none
     internal_budget_duration: str | None = None
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from api.management import teams_resets
 from api.management.attachments import remove_keys
 from api.management.metadata import OWNED
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden
@@ -19,6 +20,7 @@ from ledger.tenants import Row
 from schemas.failures import Kind, Refused
 
 ROUTER = APIRouter(tags=["teams"])
+ROUTER.routes.extend(teams_resets.ROUTES.routes)
 _MOST = 500
 _TEMPORARY = ("temp_budget_increase", "temp_budget_expiry")
 

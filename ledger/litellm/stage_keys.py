@@ -19,7 +19,7 @@ async def carry_keys(work: Work) -> Rotated:
     async for batch in work.source.batches("VerificationToken", "created_at", "token"):
         new |= await _keys(work, batch)
     await _old_secrets(work, rotated, new)
-    for row in await work.on.fetch(query("litellm_keys_gone"), list(work.keys.values())):
+    for row in await work.on.fetch(query("litellm_keys_gone"), list(work.key_ids)):
         work.report.about(_KEY, row["called"])("came from LiteLLM, is not in this database, and still works here")
     return rotated
 
@@ -58,6 +58,11 @@ def _id(work: Work, row: Row) -> str | None:
     key_id = keys.hash_of(row.get("token"), work.pepper)
     if key_id is None:
         work.report.skip(_KEY, keys.called(row), "what is stored of it is no SHA-256")
+    elif key_id in work.key_ids:
+        work.report.skip(_KEY, keys.called(row), "it is there twice: as it is and as its SHA-256")
+        return None
+    else:
+        work.key_ids.add(key_id)
     return key_id
 
 

@@ -34,6 +34,7 @@ class Work:
     budgets: dict[str, Row] = field(default_factory=dict)  # what counts of each, as `ended` gives it
     by_email: dict[str, str] = field(default_factory=dict)  # a user's id by the email in lower case
     claims: dict[str, set[str]] = field(default_factory=dict)  # a team's members as the users have it
+    key_ids: set[str] = field(default_factory=set)
     new_key_told: bool = False
     keys: dict[str, str] = field(default_factory=dict)  # a key's id here by its name there
 

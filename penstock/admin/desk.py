@@ -8,7 +8,6 @@ from zoneinfo import ZoneInfo
 
 import click
 import httpx
-from fastapi import Request
 
 from api.app import bare
 from api.management.keys import KeyDesk
@@ -78,7 +77,7 @@ async def _opened(of: Config, pool: Pool, heard: Callable[[frozenset[str]], None
     seal = None if salt is None else Seal(salt.get_secret_value())
     app = bare(ROUTERS, VERSION)
 
-    async def admit(_: Request) -> Access:
+    async def admit(_: object) -> Access:
         return _ADMIN
 
     async def salted() -> Pepper:

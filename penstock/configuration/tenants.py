@@ -85,6 +85,8 @@ LITELLM: Mapping[str, tuple[str, values.Parse[Any]]] = {
     "org_admins_make_keys": ("disable_key_generate_for_org_admin", _not),
     "user_defaults": ("default_internal_user_params", values.mapping),
     "team_defaults": ("default_team_params", values.mapping),
+    "team_admins_edit": ("team_admin_editable_team_fields", values.names),
+    "admins_join_teams": ("disable_auto_add_proxy_admin_to_teams", _not),
     "internal_budget": ("max_internal_user_budget", values.number),
     "internal_budget_duration": ("internal_user_budget_duration", _period),
 }

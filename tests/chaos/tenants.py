@@ -138,6 +138,7 @@ class Tenants:
     provider: Provider
     doors: list[Door]
     url: str
+    workers: int
     seen: Counter[str] = field(default_factory=Counter)
 
     async def spend_all(self, key: Key, clients: int, chance: random.Random, doors: list[Door] | None = None) -> None:
@@ -179,7 +180,7 @@ class Tenants:
         """A new API process for one that has ended."""
         process = await self.house.add(f"api{number}", "api", "--port", "0")
         await self.doors[number].move(self.house.client(base=process.base, **UNBOUNDED))
-        await self.house.knows(1, f"api{number}")
+        await self.house.knows(self.workers, f"api{number}")
 
     async def _client(self, key: Key, chance: random.Random, doors: list[Door]) -> None:
         while True:
@@ -222,7 +223,7 @@ async def tenants(
             https = [house.client(base=house.processes[f"api{i}"].base, **UNBOUNDED) for i in range(apis)]
             doors = [Door(f"api{i}", http) for i, http in enumerate(https)]
             try:
-                yield Tenants(house, upstream, provider, doors, database_url)
+                yield Tenants(house, upstream, provider, doors, database_url, workers)
             finally:
                 provider.gate.set()
                 await asyncio.gather(*(door.close() for door in doors))

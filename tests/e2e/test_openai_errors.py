@@ -43,7 +43,7 @@ async def test_a_wrong_key(stand: Stand) -> None:
     async with sdk(stand.house.base, "sk-of-somebody-else") as stranger:
         with pytest.raises(openai.AuthenticationError) as caught:
             await stranger.models.list()
-        assert shaped(caught.value.response)["code"] == "invalid_api_key"
+        assert shaped(caught.value.response)["code"] == "token_not_found_in_db"
         with pytest.raises(openai.AuthenticationError) as caught:
             await stranger.chat.completions.create(model="gpt-4o", messages=ASK)
     assert "somebody" not in str(caught.value)

@@ -18,7 +18,7 @@ _TYPES = {
 _MODEL = re.compile(r"^model (LiteLLM_\w+) \{(.*?)^\}", re.MULTILINE | re.DOTALL)
 _FIELD = re.compile(r"^\s*(\w+)\s+(\w+)(\[\])?(\?)?(?:\s+(@.*))?$")
 _MAPPED = re.compile(r'@map\("(\w+)"\)')
-_DEFAULT = re.compile(r'@default\((?:"(.*?)"|(\[\])|([\w.-]+(?:\(\))?))\)')
+_DEFAULT = re.compile(r'@default\s*\((?:"(.*?)"|(\[\])|([\w.-]+(?:\(\))?))\)')
 
 
 def tables(without: Collection[str] = ()) -> str:

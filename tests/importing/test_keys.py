@@ -198,6 +198,7 @@ async def test_odd_rows_survive_or_are_named(theirs: Theirs, pool: Pool) -> None
         user_id="",
     )
     await theirs.add("VerificationToken", token="not a digest", models=[])
+    await theirs.add("VerificationToken", token=KEY, key_alias="plain", models=[], created_at=later(days=1))
     await theirs.add("VerificationToken", token=token("sk-session"), team_id="litellm-dashboard", models=[])
     report = await theirs.carry()
     row = await stored(pool, KEY)
@@ -206,13 +207,14 @@ async def test_odd_rows_survive_or_are_named(theirs: Theirs, pool: Pool) -> None
     assert (row["blocked"], row["key_name"], row["user_id"], row["budget_limits"]) == (False, "sk-...", None, [])
     assert await access(pool, KEY) is not None
     tally = report.tallies["key"]
-    assert (tally.found, tally.new, tally.skipped) == (3, 1, 2)
+    assert (tally.found, tally.new, tally.skipped) == (4, 1, 3)
     assert {remark.said for remark in report.remarks} == {
         "metadata was no JSON object: it is kept under 'litellm'",
         "budget_duration 'fortnightly' is no duration: the budget is for all time",
         "the budget for the model 'b' says no amount and is left out",
         "one of its budget_limits says no amount or no duration and is left out",
         "what is stored of it is no SHA-256",
+        "it is there twice: as it is and as its SHA-256",
         "it is a session of LiteLLM's own pages",
     }
     assert (await theirs.carry()).tallies["key"].unchanged == 1

@@ -12,10 +12,8 @@ from api.management import (
     invitations,
     passwords,
     teams,
-    teams_callbacks,
     teams_members,
     teams_reading,
-    teams_resets,
     teams_settings,
     users,
     users_reading,
@@ -38,10 +36,8 @@ ROUTERS = [
     module.ROUTER
     for module in (
         teams,
-        teams_callbacks,
         teams_members,
         teams_reading,
-        teams_resets,
         teams_settings,
         users,
         users_reading,

@@ -172,6 +172,14 @@ def test_a_source_that_is_none(database_url: str, url: str, said: str) -> None:
     assert "hunter2" not in done.output
 
 
+def test_prismas_address_of_another_schema(filled: str, database_url: str, postgres: Postgres) -> None:
+    postgres.run("ALTER SCHEMA public RENAME TO theirs", filled.rpartition("/")[2])
+    assert carry(filled).exit_code == 1
+    done = carry(f"{filled}?schema=theirs&connection_limit=5&pool_timeout=10")
+    assert done.exit_code == 0, done.output
+    assert asked(database_url, _works)
+
+
 @pytest.mark.parametrize("arguments", [("--spend-logs",), ("--since", "2026-11-01")])
 def test_spend_logs_want_a_first_day(database_url: str, arguments: tuple[str, ...]) -> None:
     done = carry(database_url, *arguments)
