@@ -11,9 +11,9 @@ RUN pip install --no-cache-dir uv==0.13.9
 WORKDIR /src
 # The dependencies first: this layer changes only with the lock. Wheels only, so that nothing is compiled.
 COPY pyproject.toml uv.lock README.md ./
-RUN uv sync --locked --no-default-groups --no-install-project --no-build
+RUN uv sync --locked --no-default-groups --extra litellm --no-install-project --no-build
 COPY . .
-RUN uv sync --locked --no-default-groups --no-editable
+RUN uv sync --locked --no-default-groups --extra litellm --no-editable
 
 FROM python:3.11-slim-bookworm
 # A name for the user, since initdb asks for one when the embedded Postgres is used.

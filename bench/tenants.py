@@ -108,13 +108,10 @@ async def budget(on: Place, fault: Fault) -> list[Figure]:
     t, chance = on.tenants, random.Random(on.seed)
     key = await t.doors[0].key(max_budget=1.0)
     before, began = await statements(t), time.monotonic()
-    clients = asyncio.create_task(t.spend_all(key, CLIENTS, chance))
-    try:
+    async with asyncio.TaskGroup() as group:
+        group.create_task(t.spend_all(key, CLIENTS, chance))
         await t.spent_at_least(key, MIDDLE)
         await fault(on)
-        await clients
-    finally:
-        clients.cancel()
     seconds = time.monotonic() - began
     spent = await t.settled(key, within=60)
     asked = sum(t.seen.values())

@@ -4,7 +4,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from decimal import Decimal
 from typing import Any
 
@@ -16,7 +16,7 @@ from api.purse import Purse
 from ledger.leases import NANO
 from ledger.pool import Pool, open_pool
 from schemas.access import Account, Budget, Rate, Terms, Unit
-from schemas.failures import Kind
+from schemas.failures import Kind, Refused
 from schemas.usage import Usage
 from tests.api.test_purse import KEY, MILLI, Calls, bill, limited, pay, refusal
 from tests.chaos.ground import until
@@ -262,3 +262,53 @@ async def test_a_ledger_that_says_nothing_is_waited_for_only_so_long(
             hold.void()
         assert await outstanding(pool) == 0
         await slow.close()
+
+
+class Shaky(Deaf):
+    """A pool that loses one answer in ten, and one question in ten."""
+
+    def __init__(self, pool: Pool, chance: random.Random) -> None:
+        super().__init__(pool)
+        self.chance = chance
+
+    async def fetchrow(self, *given: Any) -> Any:
+        if self.chance.random() < 0.1:
+            raise ConnectionResetError
+        row = await self.pool.fetchrow(*given)
+        if self.chance.random() < 0.1:
+            raise ConnectionResetError
+        return row
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_over_bad_connections_a_budget_is_used_up_and_not_overspent(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setattr(module, "_ERA", 0.7)
+    chance = random.Random(seed)
+    calls = Calls(pool, chance)
+
+    async def client(p: Purse) -> Kind:
+        while True:
+            nano = chance.randrange(5 * MILLI, 15 * MILLI)
+            try:
+                hold = await pay(p, bill(nano, wait=1))
+            except Refused as refused:
+                if refused.failure.kind is Kind.BUDGET_EXCEEDED:
+                    return refused.failure.kind
+                continue
+            if chance.random() < 0.1:
+                await asyncio.sleep(0)
+                hold.void()
+            elif chance.random() > 0.02:  # else nobody ever records it
+                await calls.make(hold, Decimal(int(nano * chance.uniform(0.2, 1))) / NANO)
+
+    async with AsyncExitStack() as stack:
+        three = [
+            await stack.enter_async_context(purse(Shaky(pool, chance), f"api{n}", life=0.5, lag=0.5)) for n in range(3)
+        ]
+        async with asyncio.timeout(60):
+            ends = await asyncio.gather(*(client(chance.choice(three)) for _ in range(24)))
+    assert set(ends) == {Kind.BUDGET_EXCEEDED}
+    total = await pool.fetchval("SELECT spent FROM balances")
+    assert Decimal("0.97") <= total <= 1
