@@ -16,6 +16,7 @@ from schemas.usage import Usage
 _UNKNOWN = 4096  # completion tokens of a call about which nothing is known
 _REMEMBERED = 20_000  # keys and models
 _MINUTE = 60.0
+_BOUNDLESS = 2**40  # tokens of an unknown context window
 
 
 class Estimate(NamedTuple):
@@ -26,6 +27,13 @@ class Estimate(NamedTuple):
     guessed: int = 0
 
 
+class _Facts(NamedTuple):
+    """Of the deployments that a request may go to: the smallest context window, and the prices, each once."""
+
+    window: int
+    prices: tuple[Price, ...]
+
+
 class Estimator:
     """Estimates for one process; it learns from what calls used."""
 
@@ -33,23 +41,20 @@ class Estimator:
         self._prices = prices
         self._now = now
         self._outputs: OrderedDict[tuple[str, str], Outputs] = OrderedDict()
-        self._resolved: dict[tuple[tuple[str, ...], str], tuple[float, tuple[Price, ...]]] = {}
+        self._resolved: dict[tuple[tuple[str, ...], str], tuple[float, _Facts]] = {}
 
     def of(self, course: Course, model: str, key: str, output: int | None) -> Estimate:
         """For a call that may go wherever its course allows; `output` is what its body bounds the completion to."""
-        windows = (self._prices.context_window(d, upstream_model(d, model)) for d in course.eligible)
-        window = min((found for found in windows if found), default=None)
-        prompt = course.prompt + 1 if window is None else min(course.prompt + 1, window)
-        completion = self._expected(key, model) if output is None else output
-        if window is not None:
-            completion = min(completion, window)
+        window, prices = self._facts(course, model)
+        prompt = min(course.prompt + 1, window)
+        completion = min(self._expected(key, model) if output is None else output, window)
         usage = Usage(prompt=prompt, completion=completion)
-        costs = [cost for price in self._of(course, model) if (cost := price.cost(usage)) is not None]
+        costs = [cost for price in prices if (cost := price.cost(usage)) is not None]
         guessed = completion if output is None else 0
         return Estimate(int(max(costs, default=Decimal(0)) * NANO) + 1, prompt + completion, guessed)
 
     def learn(self, key: str, model: str, usage: Usage) -> None:
-        """A call used this."""
+        """A call that did not say how long its answer may be used this."""
         for name in (key, ""):
             outputs = self._outputs.get((name, model))
             if outputs is None:
@@ -65,15 +70,20 @@ class Estimator:
                 return found
         return _UNKNOWN
 
-    def _of(self, course: Course, model: str) -> tuple[Price, ...]:
-        """The distinct prices of its deployments, as they were within the last minute."""
+    def _facts(self, course: Course, model: str) -> _Facts:
+        """What is known of its deployments, as it was within the last minute."""
         key, now = (tuple(d.id for d in course.eligible), model), self._now()
         found = self._resolved.get(key)
         if found is not None and now < found[0]:
             return found[1]
-        prices = (self._prices.price(d, upstream_model(d, model), now) for d in course.eligible)
-        distinct = tuple(dict.fromkeys(price for price in prices if price is not None))
+        models = [(deployment, upstream_model(deployment, model)) for deployment in course.eligible]
+        windows = (self._prices.context_window(deployment, name) for deployment, name in models)
+        prices = (self._prices.price(deployment, name, now) for deployment, name in models)
+        facts = _Facts(
+            min((window for window in windows if window), default=_BOUNDLESS),
+            tuple(dict.fromkeys(price for price in prices if price is not None)),
+        )
         if len(self._resolved) >= _REMEMBERED:
             self._resolved.clear()
-        self._resolved[key] = (now + _MINUTE, distinct)
-        return distinct
+        self._resolved[key] = (now + _MINUTE, facts)
+        return facts

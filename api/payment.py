@@ -157,7 +157,8 @@ class Cashier:
             return Bill(terms, estimate.nano, estimate.tokens, request.deadline, estimate.guessed)
 
         def learn(model: str, usage: Usage) -> None:
-            self._estimator.learn(key, model, usage)
+            if output is None:
+                self._estimator.learn(key, model, usage)
 
         return Payment(self._purse, make, learn)
 

@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from api.management.keys import KeyBounds, KeyDefaults, KeyGeneration, KeyRules
-from api.management.users_rules import Place, TeamRules, UserRules
+from api.management.rules import Place, TeamRules, UserRules
 from broker.seal import Seal
 from ledger.terms import Rules
 from schemas.config import TenantSettings

@@ -5,7 +5,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from api.management.stock import Stock
+from api.management.models.stock import Stock
 from broker.seal import Seal
 from ledger.models import Model, Row
 from penstock.configuration.problems import ConfigurationError, Wrong

@@ -83,6 +83,11 @@ def uses_other_index(environ: Mapping[str, str]) -> bool:
     return not is_pypi(index) or environ.get("UV_NO_INDEX", "").lower() in ("1", "true", "yes", "on")
 
 
+def for_everybody(environ: Mapping[str, str]) -> dict[str, str]:
+    """The environment for a lock that holds no place of this machine's: its extra indexes and folders are left out."""
+    return {name: value for name, value in environ.items() if name not in ("UV_INDEX", "UV_FIND_LINKS")}
+
+
 def way_to_uv(*, venv: bool, pip: bool, apt: bool) -> str:
     """How to get uv: `venv`, `pip` (into a folder), or `apt` first. Raises `CannotSetUp` when there is no way."""
     if venv:
@@ -211,7 +216,7 @@ def main() -> int:
     try:
         if arguments.lock:
             uv, environ = _uv()
-            _run([uv, "lock", "--python", _python()], environ)
+            _run([uv, "lock", "--python", _python()], for_everybody(environ))
         else:
             set_up(arguments.group)
     except CannotSetUp as missing:

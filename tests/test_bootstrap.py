@@ -151,3 +151,8 @@ def test_without_venv_and_pip_there_is_one_sentence(tmp_path: Path) -> None:
     ]
     assert done.stderr == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == ["pyproject.toml", "scripts", "uv.lock"]
+
+
+def test_a_lock_names_no_place_of_this_machine() -> None:
+    environ = {"UV_INDEX": "file:///opt/wheels", "UV_FIND_LINKS": "/opt/wheels", "UV_SYSTEM_CERTS": "true"}
+    assert environment.for_everybody(environ) == {"UV_SYSTEM_CERTS": "true"}

@@ -20,7 +20,7 @@ from api.management import (
 )
 from api.management.keys.desk import KeyDesk
 from api.management.office import Office
-from api.management.users_rules import TeamRules, UserRules
+from api.management.rules import TeamRules, UserRules
 from ledger import tenants
 from ledger.pepper import Pepper
 from ledger.pool import Pool

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.management.users_rules import TeamRules, UserRules
+from api.management.rules import TeamRules, UserRules
 from ledger import tenants
 from ledger.audit import Which, listing
 from ledger.pool import Pool

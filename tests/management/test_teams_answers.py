@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from api.management.users_rules import UserRules
+from api.management.rules import UserRules
 from ledger.pool import Pool
 from tests.management.tenancy import key, organization, person, tenancy
 from tests.management.test_litellm_answers import TYPES, Answers, lacking

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from api.management.users_rules import UserRules
+from api.management.rules import UserRules
 from ledger import tenants
 from ledger.pool import Pool
 from tests.management.tenancy import key, tenancy

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from api.management.users_rules import TeamRules
+from api.management.rules import TeamRules
 from ledger import tenants
 from ledger.pool import Pool
 from schemas.access import Access, Role

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from api.management.users_rules import TeamRules
+from api.management.rules import TeamRules
 from broker.seal import Seal
 from ledger import tenants
 from ledger.audit import Which, listing

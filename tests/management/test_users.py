@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from api.management.users_rules import Place, UserRules
+from api.management.rules import Place, UserRules
 from ledger import tenants
 from ledger.audit import Which, listing
 from ledger.keys import named

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Response
 
 from api.management.fields import Body, Money, Name
 from api.management.office import Caller, Change, Desk, answer
-from api.management.teams_budgets import default_of
-from api.management.teams_people import check_self
-from api.management.teams_rights import managed
+from api.management.teams.budgets import default_of
+from api.management.teams.joining import check_self
+from api.management.teams.rights import managed
 from ledger import keys, tenants
 from ledger.balances import Spent, spent
 from ledger.tenants import Row

@@ -1,7 +1,7 @@
 """Whose organization it is: who may see it, and who decides who is in it. Everything else is a proxy admin's."""
 
 from api.management.office import forbidden
-from api.management.users_rules import PRIVILEGED
+from api.management.rules import PRIVILEGED
 from schemas.access import Access
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from api.management.keys.desk import KeyDesk
 from api.management.office import Change
-from api.management.users_bodies import NewUser
+from api.management.users.bodies import NewUser
 from ledger import keys
 from ledger.tenants import Row
 from policy.periods import after

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response
 
 from api.management.fields import Body, Name
 from api.management.office import Caller, Change, Desk, answer, forbidden
-from api.management.users_rights import governs, shares_team
+from api.management.users.rights import governs, shares_team
 from ledger import keys, tenants, users
 from ledger.tenants import Row
 from schemas.access import Access

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Response
 
-from api.management.model_entries import (
+from api.management.models.entries import (
     BlockedModel,
     ModelId,
     ModelPatch,
@@ -20,7 +20,7 @@ from api.management.model_entries import (
     written,
 )
 from api.management.office import answer
-from api.management.stock import Stock
+from api.management.models.stock import Stock
 from ledger import audit
 from ledger import models as ledger
 from ledger.models import Model, Row

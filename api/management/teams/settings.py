@@ -5,10 +5,10 @@ from fastapi import APIRouter, Response
 from api.management import teams_callbacks
 from api.management.fields import Name
 from api.management.office import Caller, Desk, answer, forbidden
-from api.management.teams_bodies import ManyPermissions, TeamModels, TeamPermissions
-from api.management.teams_changing import changed
-from api.management.teams_rights import ALL_MODELS, NO_MODELS, absent_team, check_organization, managed
-from api.management.teams_shown import one
+from api.management.teams.bodies import ManyPermissions, TeamModels, TeamPermissions
+from api.management.teams.changing import changed
+from api.management.teams.rights import ALL_MODELS, NO_MODELS, absent_team, check_organization, managed
+from api.management.teams.shown import one
 from ledger import tenants
 from schemas.failures import Kind, Refused
 

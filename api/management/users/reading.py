@@ -11,8 +11,8 @@ from api.management import teams_shown
 from api.management.attachments import shown_keys
 from api.management.fields import Name
 from api.management.office import Caller, Desk, Office, answer, forbidden, missing
-from api.management.users_rights import sees, shares_team
-from api.management.users_shown import one, shown
+from api.management.users.rights import sees, shares_team
+from api.management.people import one, shown
 from ledger import pages, tenants, users
 from ledger.pool import Pool
 from schemas.access import Access, Role

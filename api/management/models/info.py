@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from api.management.model_listing import Entry, groups, listed
+from api.management.models.listing import Entry, groups, listed
 from api.management.office import answer
-from api.management.stock import Stock
+from api.management.models.stock import Stock
 from ledger.prices import PriceBook
 from schemas.failures import Kind, Refused
 

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Request, Response
 from api.management.attachments import remove_keys
 from api.management.metadata import closed
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden, missing
-from api.management.teams_people import check_email, made
-from api.management.teams_rights import absent_team
-from api.management.users_bodies import Joining, ManyUpdates, NewUser, UserIds, UserUpdate
-from api.management.users_first_key import NO_KEY, first_key
-from api.management.users_rights import check_new, governs
-from api.management.users_rules import ForTeams, ForUsers, UserRules
-from api.management.users_shown import one, recorded
-from api.management.users_updating import Updating, join_teams
+from api.management.teams.joining import check_email, made
+from api.management.teams.rights import absent_team
+from api.management.users.bodies import Joining, ManyUpdates, NewUser, UserIds, UserUpdate
+from api.management.users.first_key import NO_KEY, first_key
+from api.management.users.rights import check_new, governs
+from api.management.rules import ForTeams, ForUsers, UserRules
+from api.management.people import one, recorded
+from api.management.users.updating import Updating, join_teams
 from ledger import keys, tenants, users
 from ledger.tenants import Row
 from schemas.access import Account

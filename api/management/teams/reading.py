@@ -11,9 +11,9 @@ from api.management.attachments import MOST, shown_keys
 from api.management.fields import Name
 from api.management.metadata import OWNED
 from api.management.office import Caller, Desk, Office, answer, forbidden, missing
-from api.management.teams_rights import governs
-from api.management.teams_shown import budget, memberships, one, shown
-from api.management.users_rules import ForTeams, ForUsers, TeamRules
+from api.management.teams.rights import governs
+from api.management.teams.shown import budget, memberships, one, shown
+from api.management.rules import ForTeams, ForUsers, TeamRules
 from ledger import pages, teams, tenants
 from ledger.pool import Asked
 from ledger.tenants import Row

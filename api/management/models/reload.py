@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Depends
 
-from api.management.stock import Stock
+from api.management.models.stock import Stock
 
 
 def routes(stock: Stock, admin: Callable[..., Any]) -> APIRouter:

@@ -7,11 +7,11 @@ from fastapi import APIRouter, Response
 from api.management.fields import Name
 from api.management.metadata import closed, masked
 from api.management.office import Caller, Desk, answer
-from api.management.teams_bodies import Callback
-from api.management.teams_changing import changed
-from api.management.teams_rights import managed
-from api.management.teams_shown import one
-from api.management.users_rules import ForTeams
+from api.management.teams.bodies import Callback
+from api.management.teams.changing import changed
+from api.management.teams.rights import managed
+from api.management.teams.shown import one
+from api.management.rules import ForTeams
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused
 

@@ -8,13 +8,13 @@ from api.management import teams_resets
 from api.management.attachments import remove_keys
 from api.management.metadata import OWNED
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden
-from api.management.teams_bodies import ManyMembers, Member, MemberUpdate, NewMembers, OneMember
-from api.management.teams_budgets import set_own
-from api.management.teams_people import Joined, check_self, join, meant
-from api.management.teams_rights import absent_team, managed
-from api.management.teams_shown import memberships, one
-from api.management.users_rules import ForUsers, UserRules
-from api.management.users_shown import shown
+from api.management.teams.bodies import ManyMembers, Member, MemberUpdate, NewMembers, OneMember
+from api.management.teams.budgets import set_own
+from api.management.teams.joining import Joined, check_self, join, meant
+from api.management.teams.rights import absent_team, managed
+from api.management.teams.shown import memberships, one
+from api.management.rules import ForUsers, UserRules
+from api.management.people import shown
 from ledger import tenants, users
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused

@@ -9,11 +9,11 @@ from api.management import users_shown
 from api.management.fields import Body, Money, Name
 from api.management.linked_budgets import settle
 from api.management.office import Caller, Change, Desk, Office, answer, missing
-from api.management.organizations_rights import check_manages, check_member
-from api.management.organizations_shown import memberships
-from api.management.teams_bodies import OneUser
-from api.management.teams_people import meant, resolved
-from api.management.users_rules import ForUsers
+from api.management.organizations.rights import check_manages, check_member
+from api.management.organizations.shown import memberships
+from api.management.teams.bodies import OneUser
+from api.management.teams.joining import meant, resolved
+from api.management.rules import ForUsers
 from ledger import organizations, tenants, users
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from api.management.office import Change, forbidden
-from api.management.teams_bodies import Member, OneUser
-from api.management.teams_budgets import for_new_member
-from api.management.users_rules import UserRules
-from api.management.users_shown import recorded
+from api.management.teams.bodies import Member, OneUser
+from api.management.teams.budgets import for_new_member
+from api.management.rules import UserRules
+from api.management.people import recorded
 from ledger import tenants, users
 from ledger.tenants import Row
 from schemas.access import Access

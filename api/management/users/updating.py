@@ -7,13 +7,13 @@ from typing import Any
 
 from api.management.metadata import closed
 from api.management.office import Change, Office, forbidden, missing
-from api.management.passwords import hash_of
-from api.management.teams_bodies import OneUser
-from api.management.teams_people import check_email, made, meant, place
-from api.management.teams_rights import absent_team
-from api.management.users_bodies import Joining, UserFields, UserUpdate
-from api.management.users_rules import UserRules
-from api.management.users_shown import recorded
+from api.management.users.passwords import hash_of
+from api.management.teams.bodies import OneUser
+from api.management.teams.joining import check_email, made, meant, place
+from api.management.teams.rights import absent_team
+from api.management.users.bodies import Joining, UserFields, UserUpdate
+from api.management.rules import UserRules
+from api.management.people import recorded
 from ledger import keys, tenants, users
 from ledger.pepper import Seal
 from ledger.tenants import Row

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from api.management.office import Change
-from api.management.teams_shown import recorded
+from api.management.teams.shown import recorded
 from ledger import tenants
 from ledger.tenants import Row
 

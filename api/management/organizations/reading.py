@@ -8,8 +8,8 @@ from pydantic import Field
 from api.management.fields import Body, Name
 from api.management.linked_budgets import MOST_SHOWN
 from api.management.office import Caller, Desk, answer, missing
-from api.management.organizations_rights import check_reads, own
-from api.management.organizations_shown import one, shown
+from api.management.organizations.rights import check_reads, own
+from api.management.organizations.shown import one, shown
 from ledger import organizations, tenants
 
 ROUTER = APIRouter(tags=["organizations"])

@@ -8,19 +8,19 @@ from fastapi import APIRouter, Response
 from api.management.attachments import remove_keys
 from api.management.metadata import OWNED, closed
 from api.management.office import Caller, Change, Desk, answer, forbidden
-from api.management.teams_bodies import NewTeam, TeamId, TeamIds, TeamUpdate
-from api.management.teams_budgets import set_default
-from api.management.teams_changing import changed
-from api.management.teams_people import join, place
-from api.management.teams_rights import (
+from api.management.teams.bodies import NewTeam, TeamId, TeamIds, TeamUpdate
+from api.management.teams.budgets import set_default
+from api.management.teams.changing import changed
+from api.management.teams.joining import join, place
+from api.management.teams.rights import (
     check_budgets,
     check_organization,
     check_team_admin,
     governs,
     managed,
 )
-from api.management.teams_shown import one, recorded
-from api.management.users_rules import ForTeams, ForUsers, TeamRules
+from api.management.teams.shown import one, recorded
+from api.management.rules import ForTeams, ForUsers, TeamRules
 from ledger import teams, tenants
 from ledger.tenants import Row
 from schemas.access import Access

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from api.management.stock import Stock
+from api.management.models.stock import Stock
 from ledger.models import Row
 from ledger.prices import PriceBook
 from schemas.config import Config, Deployment

@@ -13,8 +13,8 @@ from api.management.fields import Body, Json, Name
 from api.management.linked_budgets import TERMS, WithBudget, settle
 from api.management.metadata import OWNED, closed, merged
 from api.management.office import Caller, Change, Desk, answer, forbidden, missing
-from api.management.organizations_shown import one, recorded
-from api.management.users_rules import ForTeams
+from api.management.organizations.shown import one, recorded
+from api.management.rules import ForTeams
 from ledger import organizations, teams, tenants
 from ledger.pepper import Seal
 from ledger.tenants import Row
