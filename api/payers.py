@@ -1,5 +1,6 @@
 """Who pays beside the key: the end user and the tags that a request names, where anything is known of them."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
@@ -18,11 +19,12 @@ _NONE: tuple[Payer, ...] = ()
 class Payers:
     """Customers and tags, remembered for a minute; while there are none in the ledger, nothing is asked."""
 
-    def __init__(self, pool: Pool, clock: Callable[[], float]) -> None:
+    def __init__(self, pool: Pool, clock: Callable[[], float], default: str | None = None) -> None:
         self._pool = pool
         self._clock = clock
+        self._default = default  # the budget of customers who have none of their own
         self._exist = (True, True)  # customers, tags
-        self._looked = -_KNOWN
+        self._looked = -math.inf
         self._found: OrderedDict[Account, tuple[float, Payer | None]] = OrderedDict()
 
     def known(self, caller: Caller) -> Sequence[Payer] | None:
@@ -45,11 +47,12 @@ class Payers:
         """Who pays. Raises `Refused(LEDGER_DOWN)`."""
         with ledger_needed():
             if self._clock() - self._looked > _KNOWN:
-                self._exist = await payers_exist(self._pool)
+                customers, tags = await payers_exist(self._pool)
+                self._exist = (customers or self._default is not None, tags)
                 self._looked = self._clock()
             accounts = self._accounts(caller)
             if accounts:
-                found = await find_payers(self._pool, caller.end_user, caller.tags)
+                found = await find_payers(self._pool, caller.end_user, caller.tags, self._default)
                 for account in accounts:
                     self._found[account] = (self._clock() + _KNOWN, found.get(account))
                 while len(self._found) > _MOST:
@@ -60,7 +63,7 @@ class Payers:
         """Customers, tags or budgets are others now."""
         if any(name.startswith(("customer:", "tag:", "budget:")) for name in names):
             self._found.clear()
-            self._looked = -_KNOWN
+            self._looked = -math.inf
 
     def _accounts(self, caller: Caller) -> list[Account]:
         customers, tags = self._exist

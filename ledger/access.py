@@ -39,10 +39,12 @@ class Payer(NamedTuple):
     scope: Scope
 
 
-async def find_payers(on: Asked, customer: str, tags: Iterable[str]) -> dict[Account, Payer]:
-    """Those of these that there is something to know of."""
+async def find_payers(
+    on: Asked, customer: str, tags: Iterable[str], default: str | None = None
+) -> dict[Account, Payer]:
+    """Those of these that there is something to know of; `default` is the budget of customers without one."""
     found = {}
-    for row in await on.fetch(query("payers"), customer, list(tags)):
+    for row in await on.fetch(query("payers"), customer, list(tags), default):
         account = Account(row["kind"], row["id"])
         named = f"End User={row['id']}" if row["kind"] == "customer" else f"Tag={row['id']}"
         terms = terms_of(account, named, _json(row["budget"]))

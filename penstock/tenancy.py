@@ -61,7 +61,7 @@ async def open_tenancy(house: House, pool: Pool, prices: PriceBook, stack: Async
 
     keyring = Keyring(pool, salted, rules, clock, time.time)
     purse = _purse(house, pool, zone)
-    payers = Payers(pool, clock)
+    payers = Payers(pool, clock, config.tenants.customer_budget)
     tokens = await _tokens(config.access, pool, rules, tell, stack)
     purse.start()
     stack.push_async_callback(purse.close)

@@ -241,6 +241,7 @@ class TenantSettings(Value):
     budget_exceeded_status: int = 422
     user_budget_for_team_keys: bool = False
     key_parallel: int | None = None  # calls under way for a key that says nothing
+    customer_budget: str | None = None  # the budget_id of customers who have none of their own
     key_defaults: Mapping[str, Any] = Field(default_factory=dict)
     key_bounds: Mapping[str, Any] = Field(default_factory=dict)
     key_generation: Mapping[str, Any] = Field(default_factory=dict)

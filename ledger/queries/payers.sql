@@ -1,7 +1,12 @@
--- Customers and tags of these names that have terms, are blocked or are limited to models.
-SELECT 'customer' AS kind, c.user_id AS id, c.blocked, c.models, to_jsonb(b) AS budget
-FROM customers AS c LEFT JOIN budgets AS b USING (budget_id)
-WHERE c.user_id = $1
+-- The customer and the tags of these names that have terms, are blocked or are limited to models. $3 is the budget of
+-- customers who have none of their own.
+SELECT
+    'customer' AS kind, $1::text AS id, coalesce(c.blocked, false) AS blocked, coalesce(c.models, '{}') AS models,
+    to_jsonb(b) AS budget
+FROM (VALUES (1)) AS one
+LEFT JOIN customers AS c ON c.user_id = $1
+LEFT JOIN budgets AS b ON b.budget_id = coalesce(c.budget_id, $3)
+WHERE $1 <> '' AND (c.user_id IS NOT NULL OR b.budget_id IS NOT NULL)
 UNION ALL
 SELECT 'tag', t.tag_name, false, '{}', to_jsonb(b)
 FROM tags AS t JOIN budgets AS b USING (budget_id)

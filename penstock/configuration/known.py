@@ -58,7 +58,7 @@ LITELLM = words(
     default_team_settings
     disable_add_transform_inline_image_block disable_end_user_cost_tracking enable_json_schema_validation
     expose_router_debug_in_errors failure_callback force_ipv4 forward_traceparent_to_llm_provider json_logs
-    langfuse_default_tags max_end_user_budget max_end_user_budget_id
+    langfuse_default_tags max_end_user_budget
     max_ui_session_budget model_cost_map modify_params post_call_rules pre_call_rules
     priority_reservation public_model_groups redact_messages_in_exceptions redact_user_api_key_info
     service_callback set_verbose ssl_certificate ssl_verify success_callback tag_budget_config

@@ -78,6 +78,7 @@ LITELLM: Mapping[str, tuple[str, values.Parse[Any]]] = {
     "budget_duration": ("budget_duration", _period),
     "timezone": ("timezone", _zone),
     "budget_exceeded_status": ("budget_exceeded_status_code", _status),
+    "customer_budget": ("max_end_user_budget_id", values.text),
     "key_defaults": ("default_key_generate_params", values.mapping),
     "key_bounds": ("upperbound_key_generate_params", values.mapping),
     "key_generation": ("key_generation_settings", values.mapping),

@@ -1,69 +1,53 @@
-"""What calls are expected to cost, from what calls before them used, whatever name they were asked for by."""
+"""What a call may cost before it is made: the dearest of where it may go, bounded by what it says and what is known."""
 
-import asyncio
 from decimal import Decimal
-from typing import Any
+
+import pytest
 
 from api.course import Course, Wishes
 from api.estimate import Estimator
-from api.hold import Bill, Hold
-from api.payers import Payers
-from api.payment import Cashier
-from ledger.pool import Pool
+from ledger.leases import NANO
 from ledger.prices import PriceBook
-from schemas.access import Access, Account, Budget, Terms
 from schemas.config import Deployment, PriceOverride
-from schemas.envelope import Endpoint, Request
-from schemas.usage import Caller, Usage
-
-DEPLOYMENT = Deployment(
-    id="d", group="m", model="m", provider="openai", price=PriceOverride(input=Decimal(0), output=Decimal("0.001"))
-)
-ACCESS = Access(
-    caller=Caller(key_hash="k"),
-    terms=Terms(budgets=(Budget(account=Account("key", "k"), named="k", most=Decimal(100)),)),
-)
+from schemas.usage import Usage
 
 
-def course() -> Course:
-    """To the one deployment."""
-    return Course((DEPLOYMENT,), Wishes(), 10)
+def at(name: str, price: str | None, model: str = "m", window: int | None = None) -> Deployment:
+    """A deployment; its price in US dollars per token, of either side."""
+    override = PriceOverride() if price is None else PriceOverride(input=Decimal(price), output=Decimal(price))
+    return Deployment(id=name, group="g", provider="openai", model=model, price=override, context_window=window)
 
 
-def request(model: str) -> Request:
-    """For a model."""
-    return Request(
-        id="r", endpoint=Endpoint.CHAT, group="m", model=model, stream=False, include_usage=False, received=0.0,
-        deadline=9e9, gap=1.0, reply_to="here",
-    )  # fmt: skip
+def course(*deployments: Deployment, prompt: int = 99) -> Course:
+    """Where it may go."""
+    return Course(deployments, Wishes(), prompt)
 
 
-class Rich:
-    """A purse that has enough, and keeps the bills."""
-
-    def __init__(self) -> None:
-        self.bills: list[Bill] = []
-
-    def take(self, bill: Bill) -> Hold:
-        """At once."""
-        self.bills.append(bill)
-        return Hold(bill, [], [], asyncio.get_running_loop().time)
+def test_the_dearest_deployment_is_what_is_held() -> None:
+    found = Estimator(PriceBook()).of(course(at("a", "1e-6"), at("b", "3e-6")), "g", "k", 200)
+    assert found.tokens == 300
+    assert found.nano == pytest.approx(300 * 3e-6 * NANO, abs=1)
 
 
-async def test_calls_by_another_name_are_learned_from(pool: Pool) -> None:
-    purse: Any = Rich()
-    cashier = Cashier(purse, Estimator(PriceBook()), Payers(pool, asyncio.get_running_loop().time))
-    for _ in range(21):
-        payment = cashier.payment(ACCESS, (), "an alias of m", None)
-        assert payment is not None
-        await payment.first(request("m"), course())
-        payment.begun()
-        payment.ended(Usage(prompt=10, completion=16))
-    assert (purse.bills[0].tokens, purse.bills[0].guessed) == (11 + 4096, 4096)
-    assert purse.bills[-1].tokens == 11 + 16
+def test_without_max_tokens_the_keys_own_answers_count_then_everybodys() -> None:
+    estimator, where = Estimator(PriceBook()), course(at("a", "1e-6"))
+    assert estimator.of(where, "g", "k", None).tokens == 100 + 4096
+    for _ in range(30):
+        estimator.learn("other", "g", Usage(prompt=1, completion=50))
+    assert 150 <= estimator.of(where, "g", "k", None).tokens < 165
+    for _ in range(30):
+        estimator.learn("k", "g", Usage(prompt=1, completion=1000))
+    assert 1100 <= estimator.of(where, "g", "k", None).tokens < 1310
+    assert estimator.of(where, "g", "k", 7).tokens == 107
 
 
-def test_what_a_body_bounds_is_not_guessed() -> None:
-    found = Estimator(PriceBook()).of(course(), "m", "k", 50)
-    assert (found.tokens, found.guessed) == (61, 0)
-    assert found.nano == 50_000_001
+def test_a_models_context_bounds_both_sides() -> None:
+    known = Deployment(id="a", group="g", provider="openai", model="gpt-4o-mini")
+    window = PriceBook().context_window(known, "gpt-4o-mini")
+    assert window is not None
+    assert Estimator(PriceBook()).of(course(known, prompt=10**9), "g", "k", 10**9).tokens == 2 * window
+
+
+def test_an_unknown_price_holds_next_to_nothing_and_still_counts_tokens() -> None:
+    found = Estimator(PriceBook()).of(course(at("a", None, "nobody-knows-it")), "g", "k", 100)
+    assert (found.nano, found.tokens) == (1, 200)
