@@ -3,7 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint check chaos bench bench-overload bench-tenants test-inference lock test-setup
+.PHONY: help setup run test lint check chaos bench bench-overload bench-keys bench-tenants test-inference lock test-setup
 
 help: ## what can be made
 	@grep -hE '^[a-z-]+:.* ## ' $(MAKEFILE_LIST) | sed 's/:.* ## /\t/' | expand -t 18
@@ -40,6 +40,10 @@ bench: test-setup ## measure against a mock upstream
 bench-overload: test-setup ## measure at and above a provider's limit, an hour (ARGS="--scenario bursts --seconds 30 --warmup 10")
 	@$(PYTHON) scripts/rabbitmq.py
 	@exec $(BIN)/python -m bench.overload $(ARGS)
+
+bench-keys: test-setup ## what a virtual key costs on the request path (ARGS="--rounds 4 --stored 20000")
+	@$(PYTHON) scripts/rabbitmq.py
+	@exec $(BIN)/python -m bench.keys $(ARGS)
 
 bench-tenants: test-setup ## measure whether budgets and limits hold over processes, a quarter of an hour (ARGS="--scenario plain")
 	@$(PYTHON) scripts/rabbitmq.py

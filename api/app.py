@@ -27,9 +27,7 @@ _KINDS = {404: Kind.NOT_FOUND, 405: Kind.METHOD, 401: Kind.UNAUTHENTICATED, 403:
 
 def build(desk: Desk, routers: Sequence[APIRouter], version: str, **state: Any) -> Any:
     """The application of an API process; `state` is what its routes find in the application's state."""
-    app = bare(routers, version)
-    for name, value in state.items():
-        setattr(app.state, name, value)
+    app = bare(routers, version, **state)
     inference = {endpoint: Inference(endpoint, desk) for endpoint in Endpoint}
     for endpoint, handler in inference.items():
         for path in (*_PREFIXES, *_WITH_MODEL):
@@ -53,9 +51,11 @@ def build(desk: Desk, routers: Sequence[APIRouter], version: str, **state: Any) 
     return outside
 
 
-def bare(routers: Sequence[APIRouter], version: str) -> FastAPI:
-    """An application with these routes alone, and our errors."""
+def bare(routers: Sequence[APIRouter], version: str, **state: Any) -> FastAPI:
+    """An application with these routes alone, and our errors; `state` as in `build`."""
     app = FastAPI(title="Penstock", version=version, docs_url="/docs", redoc_url=None)
+    for name, value in state.items():
+        setattr(app.state, name, value)
     for router in routers:
         app.include_router(router)
     app.add_exception_handler(Refused, _refused)

@@ -9,7 +9,7 @@ from fastapi import Request
 from pydantic import SecretStr
 
 from api.addresses import Addresses
-from api.keyring import Keyring
+from api.keyring import Keyring, refuse_blocked
 from api.management.rights import NOBODY, Rights
 from api.signatures import is_token
 from api.tokens import Tokens
@@ -71,7 +71,9 @@ class Gatekeeper:
         if self._master and hmac.compare_digest(key, self._master):
             return self._owner
         if self._tokens is not None and is_token(token := key.decode("latin-1")):
-            return await self._tokens.access_of(token, _header(scope["headers"], b"x-litellm-team-id"))
+            access = await self._tokens.access_of(token, _header(scope["headers"], b"x-litellm-team-id"))
+            refuse_blocked(access)
+            return access
         if self._keyring is None or not key.startswith(b"sk-"):
             raise Refused(Kind.UNAUTHENTICATED, "The API key is not valid.")
         return self._keyring.known(key) or await self._keyring.find(key, self._addresses.client(scope))

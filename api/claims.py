@@ -45,7 +45,8 @@ def who(claims: Mapping[str, Any], settings: Jwt, fields: ClaimFields) -> Who:
     UNAUTHENTICATED when there must be a team and is none."""
     scopes, roles = _scopes(claims), _many(claims, fields.roles)
     email = _one(claims, fields.user_email)
-    user = _one(claims, fields.user_id) or email
+    proved = claims.get("email_verified", True) in (True, "true")
+    user = _one(claims, fields.user_id) or (email if proved else "")
     named = _many(claims, fields.team_id)
     alias = _one(claims, fields.team_alias)
     team = named[0] if named else "" if alias else settings.team_default or ""
@@ -64,7 +65,7 @@ def who(claims: Mapping[str, Any], settings: Jwt, fields: ClaimFields) -> Who:
     return Who(
         user=user,
         email=email,
-        proved_email=claims.get("email_verified", True) is not False,
+        proved_email=proved,
         team=team,
         team_alias=alias,
         teams=tuple(_many(claims, fields.team_ids)[:_MOST_TEAMS]),

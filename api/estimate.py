@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from api.course import Course
+from api.intake import Output
 from ledger.leases import NANO
 from ledger.prices import Price, PriceBook
 from policy.outputs import Outputs
@@ -43,14 +44,14 @@ class Estimator:
         self._outputs: OrderedDict[tuple[str, str], Outputs] = OrderedDict()
         self._resolved: dict[tuple[tuple[str, ...], str], tuple[float, _Facts]] = {}
 
-    def of(self, course: Course, model: str, key: str, output: int | None) -> Estimate:
+    def of(self, course: Course, model: str, key: str, output: Output) -> Estimate:
         """For a call that may go wherever its course allows; `output` is what its body bounds the completion to."""
         window, prices = self._facts(course, model)
         prompt = min(course.prompt + 1, window)
-        completion = min(self._expected(key, model) if output is None else output, window)
+        completion = min(self._expected(key, model) if output.most is None else output.most, window) * output.answers
         usage = Usage(prompt=prompt, completion=completion)
         costs = [cost for price in prices if (cost := price.cost(usage)) is not None]
-        guessed = completion if output is None else 0
+        guessed = completion if output.most is None else 0
         return Estimate(int(max(costs, default=Decimal(0)) * NANO) + 1, prompt + completion, guessed)
 
     def learn(self, key: str, model: str, usage: Usage) -> None:

@@ -12,7 +12,8 @@ from schemas.usage import Usage
 class Bill:
     """What a call may cost: nano-dollars of each budget, one request, tokens. `deadline` in seconds since the epoch.
 
-    `guessed` of the tokens are only expected: a limit below them is none that forbids the call.
+    `guessed` of the tokens are only expected: a limit below them is none that forbids the call. `again`: it is not the
+    first call for its request.
     """
 
     terms: tuple[Terms, ...]
@@ -20,6 +21,13 @@ class Bill:
     tokens: int
     deadline: float
     guessed: int = 0
+    again: bool = False
+
+    @property
+    def rates(self) -> list[Rate]:
+        """Of which it uses something."""
+        rates = (rate for terms in self.terms for rate in terms.rates)
+        return [rate for rate in rates if not (self.again and rate.unit is Unit.REQUESTS)]
 
     def uses(self, rate: Rate) -> int:
         """Units of a rate."""

@@ -95,7 +95,7 @@ class Inference:
         """With an `Idempotency-Key`: the answer of the one call that is made for it, here or elsewhere."""
         assert self._desk.idempotency is not None
         path = (self._endpoint, scope.get("path_params", {}).get("model"))
-        call = call_of(asked.headers, asked.access.caller.key_hash, path, asked.data, asked.deadline)
+        call = call_of(asked.headers, asked.access.caller.payer, path, asked.data, asked.deadline)
         assert call is not None
 
         async def run(receive: Receive, send: Send) -> None:

@@ -59,6 +59,13 @@ _DECODER = msgspec.json.Decoder(Fields)
 _ENCODER = msgspec.json.Encoder()
 
 
+class Output(NamedTuple):
+    """Completion tokens that a body allows for each of its answers (None: it does not say), and how many answers."""
+
+    most: int | None
+    answers: int = 1
+
+
 class Intake(NamedTuple):
     """A checked body. `controls` and `credentials` are decoded and taken out of `body`."""
 
@@ -69,7 +76,7 @@ class Intake(NamedTuple):
     body: bytes
     controls: Mapping[str, Any]
     credentials: Mapping[str, Any]
-    output: int | None = None  # completion tokens that the body allows, all choices together; None: it does not say
+    output: Output = Output(None)
 
 
 def take_in(endpoint: Endpoint, data: bytes, path_model: str | None = None) -> Intake:
@@ -92,7 +99,7 @@ def take_in(endpoint: Endpoint, data: bytes, path_model: str | None = None) -> I
         body=_ENCODER.encode(fields) if changed or path_model is not None else data,
         controls=controls,
         credentials=credentials,
-        output=0 if endpoint is Endpoint.EMBEDDINGS else _output(fields),
+        output=_output(endpoint, fields),
     )
 
 
@@ -146,11 +153,38 @@ def _check_input(endpoint: Endpoint, fields: Fields) -> None:
         raise Refused(Kind.INVALID_REQUEST, "Invalid 'messages': expected at least one message.", param=name)
 
 
-def _output(fields: Fields) -> int | None:
-    """What is no number is the provider's to refuse."""
-    most = _whole(fields, "max_completion_tokens")
-    most = _whole(fields, "max_tokens") if most is None else most
-    return None if most is None else most * max(1, _whole(fields, "n") or 1, _whole(fields, "best_of") or 1)
+def output_of(endpoint: Endpoint, body: bytes) -> Output:
+    """The same for a body that was checked before, and rewritten since."""
+    return _output(endpoint, _DECODER.decode(body))
+
+
+def _output(endpoint: Endpoint, fields: Fields) -> Output:
+    """The larger of both bounds: providers differ in which they take. What is no number is theirs to refuse."""
+    if endpoint is Endpoint.EMBEDDINGS:
+        return Output(0)
+    given = [_whole(fields, name) for name in ("max_completion_tokens", "max_tokens")]
+    most = max((bound for bound in given if bound is not None), default=None)
+    answers = max(_answers(fields, "n"), _answers(fields, "best_of"))
+    return Output(most, answers * (_prompts(fields) if endpoint is Endpoint.COMPLETIONS else 1))
+
+
+def _answers(fields: Fields, name: str) -> int:
+    raw = fields.get(name)
+    if raw is None or bytes(raw) == b"null":
+        return 1
+    count = _whole(fields, name)
+    if count is None:
+        raise Refused(Kind.INVALID_REQUEST, f"Invalid type for '{name}': expected a whole number.", param=name)
+    return max(1, count)
+
+
+def _prompts(fields: Fields) -> int:
+    """A completion's prompt may be several: texts, or lists of tokens."""
+    raw = fields.get("prompt")
+    if raw is None or bytes(raw)[:1] != b"[":
+        return 1
+    prompts = _read(raw, "prompt")
+    return len(prompts) if prompts and isinstance(prompts[0], str | list) else 1
 
 
 def _whole(fields: Fields, name: str) -> int | None:

@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
+from api.guesses import Guesses
 from ledger.access import find_key
 from ledger.changes import KEPT, recent
 from ledger.pepper import Pepper
@@ -27,7 +28,6 @@ _OVERLAP = 120.0  # seconds of changes that are asked for more: transactions are
 _TRIES = 3  # lookups of a key while something changes
 _MOST = 100_000  # keys remembered
 _MOST_UNKNOWN = 10_000
-_UNKNOWN_A_MINUTE = 60  # lookups of keys that turn out not to exist, for one address
 
 
 @dataclass(slots=True)
@@ -49,11 +49,14 @@ class Keyring:
     _salt: Pepper | None = None
     _kept: OrderedDict[str, _Kept] = field(default_factory=OrderedDict)
     _unknown: OrderedDict[str, float] = field(default_factory=OrderedDict)
-    _guesses: OrderedDict[str, tuple[float, int]] = field(default_factory=OrderedDict)  # address -> (minute, how many)
+    _guesses: Guesses = field(init=False)
     _reading: dict[str, "asyncio.Task[Access | None]"] = field(default_factory=dict)
     _changes: int = 0
     _true_until: float = 0.0  # what is remembered is true until then, as far as changes tell
     _asked: float | None = None  # when the last answer was asked for
+
+    def __post_init__(self) -> None:
+        self._guesses = Guesses(self.clock)
 
     def known(self, key: bytes) -> Access | None:
         """The access of a key that was looked up within the last minute. Raises `Refused` as `find` does."""
@@ -77,10 +80,10 @@ class Keyring:
             unknown = self._unknown.get(hash)
             if unknown is not None and self.clock() < unknown:
                 raise _unknown_key()
-            self._check_guesses(address)
+            self._guesses.check(address)
             access = await asyncio.shield(self._read(hash))
         if access is None:
-            self._guessed(address)
+            self._guesses.count(address)
             raise _unknown_key()
         return self._usable(access)
 
@@ -112,8 +115,7 @@ class Keyring:
         if access.expires is not None and self.now() >= access.expires:
             said = f"Authentication Error - Expired Key. Key={access.shown} has expired."
             raise Refused(Kind.KEY_EXPIRED, said, param=access.shown)
-        if access.blocked:
-            raise Refused(Kind.KEY_BLOCKED, _blocked(access.blocked))
+        refuse_blocked(access)
         return access
 
     def _read(self, hash: str) -> "asyncio.Task[Access | None]":
@@ -153,23 +155,15 @@ class Keyring:
             else:
                 _LOG.warning("a key could not be read: %s", described(problem))
 
-    def _check_guesses(self, address: str) -> None:
-        minute, count = self._guesses.get(address, (0.0, 0))
-        if count >= _UNKNOWN_A_MINUTE and self.clock() - minute < 60:
-            said = "Too many invalid API keys came from this address: unknown keys are not looked up for a while."
-            raise Refused(Kind.TOO_MANY_UNKNOWN, said, retry_after=max(1.0, minute + 60 - self.clock()))
-
-    def _guessed(self, address: str) -> None:
-        minute, count = self._guesses.get(address, (0.0, 0))
-        if not count or self.clock() - minute >= 60:
-            minute, count = self.clock(), 0
-        self._guesses[address] = (minute, count + 1)
-        if len(self._guesses) > _MOST_UNKNOWN:
-            self._guesses.popitem(last=False)
-
 
 def _unknown_key() -> Refused:
     return Refused(Kind.KEY_UNKNOWN, "Authentication Error, Invalid API key provided.", param="key")
+
+
+def refuse_blocked(access: Access) -> None:
+    """Raises `Refused(KEY_BLOCKED)` when the key or its team is blocked."""
+    if access.blocked:
+        raise Refused(Kind.KEY_BLOCKED, _blocked(access.blocked))
 
 
 def _blocked(what: str) -> str:

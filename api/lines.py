@@ -81,7 +81,7 @@ class Lines:
 
     def outlook(self, pending: Pending) -> tuple[Outlook, float]:
         """What its deployments can do, and how many requests would be before it if it joined now."""
-        line, key = self._find(pending), pending.request.caller.key_hash
+        line, key = self._find(pending), pending.request.caller.payer
         before = line.out + line.waiting.ahead(key, _weight(pending))
         ahead = self._look(line, self._roster.clock())[1]
         turn = line.turns.get(key)
@@ -92,7 +92,7 @@ class Lines:
 
     def full(self, pending: Pending) -> bool:
         """Whether so much waits already that it has no place here."""
-        return not self._find(pending).waiting.takes(pending.request.caller.key_hash, len(pending.body), self._bound)
+        return not self._find(pending).waiting.takes(pending.request.caller.payer, len(pending.body), self._bound)
 
     def join(self, pending: Pending, *, first: bool = False) -> None:
         """Send it now, or have it wait for its turn; `first`: it has waited before."""
@@ -102,7 +102,7 @@ class Lines:
         if first:
             line.waiting.put_first(pending)
         else:
-            line.waiting.put(pending.request.caller.key_hash, pending, _weight(pending), len(pending.body))
+            line.waiting.put(pending.request.caller.payer, pending, _weight(pending), len(pending.body))
         self._move(line)
 
     def left(self, pending: Pending) -> None:
@@ -117,7 +117,7 @@ class Lines:
             if self._handed.pop(pending, None) is not None:
                 self._roster.handed(pending.handed, -1)
         else:
-            line.waiting.remove(pending.request.caller.key_hash, pending)
+            line.waiting.remove(pending.request.caller.payer, pending)
         if line.waiting:
             self._move(line)
         elif not line.out:
@@ -205,7 +205,7 @@ class Lines:
             self._move(line)
 
     def _note_turn(self, line: Line, pending: Pending, now: float) -> None:
-        key = pending.request.caller.key_hash
+        key = pending.request.caller.payer
         last = line.turns.pop(key, None)
         if not line.waiting.waiting(key):
             return

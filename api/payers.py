@@ -23,6 +23,7 @@ class Payers:
         self._pool = pool
         self._clock = clock
         self._default = default  # the budget of customers who have none of their own
+        self._changes = 0
         self._exist = (True, True)  # customers, tags
         self._looked = -math.inf
         self._found: OrderedDict[Account, tuple[float, Payer | None]] = OrderedDict()
@@ -46,22 +47,29 @@ class Payers:
     async def find(self, caller: Caller) -> Sequence[Payer]:
         """Who pays. Raises `Refused(LEDGER_DOWN)`."""
         with ledger_needed():
-            if self._clock() - self._looked > _KNOWN:
-                customers, tags = await payers_exist(self._pool)
-                self._exist = (customers or self._default is not None, tags)
-                self._looked = self._clock()
-            accounts = self._accounts(caller)
-            if accounts:
+            while True:
+                before = self._changes
+                if self._clock() - self._looked > _KNOWN:
+                    customers, tags = await payers_exist(self._pool)
+                    self._exist, self._looked = (customers or self._default is not None, tags), self._clock()
+                accounts = self._accounts(caller)
+                if not accounts:
+                    return _NONE
+                asked = self._clock()
                 found = await find_payers(self._pool, caller.end_user, caller.tags, self._default)
-                for account in accounts:
-                    self._found[account] = (self._clock() + _KNOWN, found.get(account))
-                while len(self._found) > _MOST:
-                    self._found.popitem(last=False)
-        return self.known(caller) or _NONE
+                if before == self._changes:  # else it may be what it was before the change
+                    break
+        for account in accounts:
+            self._found[account] = (asked + _KNOWN, found.get(account))
+            self._found.move_to_end(account)
+        while len(self._found) > _MOST:
+            self._found.popitem(last=False)
+        return [found[account] for account in accounts if account in found]
 
     def changed(self, names: Iterable[str]) -> None:
         """Customers, tags or budgets are others now."""
         if any(name.startswith(("customer:", "tag:", "budget:")) for name in names):
+            self._changes += 1
             self._found.clear()
             self._looked = -math.inf
 

@@ -1,10 +1,12 @@
 """How one request pays: a hold for each attempt, taken before it is sent, given back when it is certain what it cost.
 
 An attempt that was begun has a usage event, which settles its reservation in the ledger: the next one needs another.
+Of limits of requests only the first attempt that was begun uses something: to the client it is one request.
 """
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from msgspec import structs
@@ -12,6 +14,7 @@ from msgspec import structs
 from api.course import Course
 from api.estimate import Estimator
 from api.hold import Bill, Hold
+from api.intake import Output, output_of
 from api.payers import Payers, refuse_blocked
 from api.purse import Purse
 from ledger.access import Payer
@@ -29,19 +32,26 @@ class Payable(Protocol):
     """What a payment must know of a request under way."""
 
     request: Request
+    body: bytes
     course: Course
+
+
+class Make(Protocol):
+    """What an attempt may cost. `body` is what will be sent, when that may not be what came."""
+
+    def __call__(self, request: Request, course: Course, body: bytes | None = None) -> Bill:
+        """The bill."""
 
 
 class Payment:
     """The holds of one request, one after another."""
 
-    def __init__(
-        self, purse: Purse, make: Callable[[Request, Course], Bill], learn: Callable[[str, Usage], None]
-    ) -> None:
+    def __init__(self, purse: Purse, make: Make, learn: Callable[[str, Usage], None]) -> None:
         self._purse = purse
         self._make = make
         self._learn = learn
         self._model = ""  # that is held for
+        self._again = False  # an attempt was begun before
         self._hold: Hold | None = None
         self._task: asyncio.Task[None] | None = None
         self.stale = False
@@ -55,7 +65,7 @@ class Payment:
 
     def begun(self) -> None:
         """An attempt was announced: accounting settles what it holds."""
-        self.stale = True
+        self.stale = self._again = True
 
     def ended(self, usage: Usage | None) -> None:
         """The attempt has ended."""
@@ -72,7 +82,8 @@ class Payment:
 
     def renew(self, pending: Payable, then: Callable[[], None], refused: Callable[[Failure], None]) -> None:
         """Hold what the next attempt may cost, and go on; at once when this process holds enough."""
-        bill, self._model = self._make(pending.request, pending.course), pending.request.model
+        bill = replace(self._make(pending.request, pending.course, pending.body), again=self._again)
+        self._model = pending.request.model
         self._hold = self._purse.take(bill)
         if self._hold is not None:
             self._go_on(pending, then)
@@ -89,10 +100,10 @@ class Payment:
                 yield b"x-litellm-key-max-budget", format(budget.most, "f").encode()
                 yield b"x-litellm-key-spend", format(budget.most - dollars(holding.spendable), "f").encode()
                 break
-        for rate, _, _ in self._hold.rates:
-            header = _LIMITS.get(rate.rate.unit)
-            if header is not None and rate.rate.account.kind == "key" and rate.rate.window == _MINUTE:
-                yield header, b"%d" % rate.rate.most
+        for rate in (rate for terms in self._hold.bill.terms for rate in terms.rates):
+            header = _LIMITS.get(rate.unit)
+            if header is not None and rate.account.kind == "key" and rate.window == _MINUTE:
+                yield header, b"%d" % rate.most
 
     def closed(self) -> bool:
         """Nothing more will be tried, or is known. False: what is held comes back by `unused`, or not at all."""
@@ -144,20 +155,22 @@ class Cashier:
         refuse_blocked(found)
         return found
 
-    def payment(self, access: Access, beside: Sequence[Payer], asked: str, output: int | None) -> Payment | None:
+    def payment(self, access: Access, beside: Sequence[Payer], asked: str, output: Output) -> Payment | None:
         """How a request for the model `asked` pays; None when nothing limits it."""
         if access.terms.empty and not access.model_terms and not beside:
             return None
         common = (access.terms, *(payer.terms for payer in beside))
-        key = access.caller.key_hash
+        key = access.caller.payer
 
-        def make(request: Request, course: Course) -> Bill:
-            estimate = self._estimator.of(course, request.model, key, output)
-            terms = (*common, *_of_model(access, (asked, request.model, request.group)))
+        def make(request: Request, course: Course, body: bytes | None = None) -> Bill:
+            allowed = output if body is None else output_of(request.endpoint, body)
+            estimate = self._estimator.of(course, request.model, key, allowed)
+            names = (request.model, request.group)
+            terms = (*common, *_of_model(access, names if len(course.visited) > 1 else (asked, *names)))
             return Bill(terms, estimate.nano, estimate.tokens, request.deadline, estimate.guessed)
 
         def learn(model: str, usage: Usage) -> None:
-            if output is None:
+            if output.most is None:
                 self._estimator.learn(key, model, usage)
 
         return Payment(self._purse, make, learn)

@@ -152,6 +152,7 @@ class Planner:
         pending.request = msgspec.structs.replace(request, group=found.group, model=found.model)
         if fallback.body:
             pending.body = _with(pending.body, fallback.body)
+            course.prompt = len(pending.body) // _BYTES_PER_TOKEN
 
     def renew(self, pending: Pending) -> bool:
         """Let it go by what its model group is now; False when no deployment of that may serve it."""

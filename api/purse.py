@@ -56,6 +56,7 @@ class Purse:
     _due: dict[int, Holding] = field(default_factory=dict)  # by identity: what the next statement is about
     _wake: asyncio.Event = field(default_factory=asyncio.Event)
     _round: "asyncio.Future[None] | None" = None
+    _running: "asyncio.Future[None] | None" = None
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
     _given_up: "set[asyncio.Task[Answer]]" = field(default_factory=set)
     _trouble: str | None = None
@@ -94,8 +95,8 @@ class Purse:
             if hold is not None:
                 return hold
             first, waits = False, self._check(bill, short)
-            if waits is not None:  # all who do ask together
-                await self._pause(waits, bill)
+            if waits is not None and await self._paused(waits, bill):
+                continue  # others may have asked meanwhile
             for holding, amount in short:
                 holding.lacks(amount)
                 if isinstance(holding, BudgetHolding):
@@ -128,7 +129,7 @@ class Purse:
         """`newest`: its terms are those of now, and not what they were when it began to wait."""
         now, seconds = self.clock(), bill.deadline - self.now()
         budgets = [self._budget(budget, newest) for terms in bill.terms for budget in terms.budgets]
-        rates = [self._rate(rate, newest) for terms in bill.terms for rate in terms.rates]
+        rates = [self._rate(rate, newest) for rate in bill.rates]
         amounts = [bill.uses(holding.rate) for holding in rates]
         short: list[tuple[Holding, int]] = [(h, bill.nano) for h in budgets if not h.lasts(bill.nano, now, seconds)]
         short += [(h, amount) for h, amount in zip(rates, amounts, strict=True) if not h.has(amount, now)]
@@ -203,12 +204,21 @@ class Purse:
                 raise refusals.key_rate_limit(holding.rate, amount, holding.refused_until - now)
         return waits
 
-    async def _pause(self, holding: BudgetHolding, bill: Bill) -> None:
-        """Until it is asked for again. Raises `Refused(BUDGET_RESERVED)` when that is too late for the call."""
+    async def _paused(self, holding: BudgetHolding, bill: Bill) -> bool:
+        """Wait until it is time to ask again; False when it is, and nobody does so now.
+
+        Raises `Refused(BUDGET_RESERVED)` when that is too late for the call.
+        """
         seconds = max(0.0, holding.asked + min(_POLL * holding.waited, _POLL_MOST) - self.clock())
         if self.now() + seconds >= bill.deadline:
             raise refusals.budget_reserved(holding.budget)
-        await asyncio.sleep(seconds)
+        if holding.asking and self._running is not None and not self._running.done():
+            await asyncio.shield(self._running)
+        elif seconds > 0:
+            await asyncio.sleep(seconds)
+        else:
+            return False
+        return True
 
     async def _next_round(self) -> None:
         if self._round is None:
@@ -221,6 +231,7 @@ class Purse:
             await self._wake.wait()
             self._wake.clear()
             waiting, self._round = self._round, None
+            self._running = waiting
             try:
                 await self._ask()
             except Exception as problem:  # noqa: BLE001 (whatever it was, calls wait for the end of the round)

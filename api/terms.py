@@ -85,10 +85,10 @@ def caller_of(key: Caller, intake: Intake, headers: Iterable[tuple[bytes, bytes]
             end_user = value.decode("latin-1")
     if not tags and not end_user:
         return key
-    distinct = tuple(dict.fromkeys(tags))
+    distinct = tuple(dict.fromkeys((*key.tags, *tags)))  # those of the key and its team stay, whatever is asked
     if len(distinct) > _MOST_TAGS:
         raise Refused(Kind.INVALID_REQUEST, f"A request may have at most {_MOST_TAGS} tags.", param="tags")
-    return msgspec.structs.replace(key, end_user=end_user, tags=distinct)
+    return msgspec.structs.replace(key, end_user=key.end_user or end_user, tags=distinct)
 
 
 def metadata_of(controls: Mapping[str, Any]) -> dict[str, str]:

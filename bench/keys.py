@@ -2,8 +2,8 @@
 
     python -m bench.keys [--rounds 12] [--seconds 5] [--stored 1000000] [--used 10000]
 
-One set of roles; rounds with either key in turn (ABBA), CPU of all processes per request. Then the same with `used` keys
-in turn out of `stored` ones.
+One set of roles; rounds with either key in turn (ABBA), CPU of all processes per request. Then the same with `used`
+keys in turn out of `stored` ones.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import random
 import statistics
 import sys
 import tempfile
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from bench.overload.cost import TAIL, WARMUP, failed, load
@@ -47,17 +48,18 @@ async def main() -> int:
     args = _arguments()
     build()
     (port,) = free_ports(1)
-    with servers() as on, process([str(BUILT / "mock"), str(port)], dict(os.environ), "mock"), own_place(on) as urls:
-        with tempfile.TemporaryDirectory(prefix="penstock-bench-") as folder:
-            params = {"model": f"openai/{GROUP}", "api_base": f"http://127.0.0.1:{port}/v1", "api_key": "sk-mock"}
-            params |= {"input_cost_per_token": 1e-7, "output_cost_per_token": 4e-7}
-            config = {"model_list": [{"model_name": GROUP, "litellm_params": params}]}
-            async with separate(config, Path(folder), 1, 1, **urls) as house:
-                pool = await open_pool(urls["DATABASE_URL"])
-                try:
-                    figures = await _measured(args, on, house, pool, Path(folder))
-                finally:
-                    await pool.close()
+    params = {"model": f"openai/{GROUP}", "api_base": f"http://127.0.0.1:{port}/v1", "api_key": "sk-mock"}
+    params |= {"input_cost_per_token": 1e-7, "output_cost_per_token": 4e-7}
+    config = {"model_list": [{"model_name": GROUP, "litellm_params": params}]}
+    async with AsyncExitStack() as stack:
+        stack.enter_context(process([str(BUILT / "mock"), str(port)], dict(os.environ), "mock"))
+        on = stack.enter_context(servers())
+        urls = stack.enter_context(own_place(on))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
+        house = await stack.enter_async_context(separate(config, folder, 1, 1, **urls))
+        pool = await open_pool(urls["DATABASE_URL"])
+        stack.push_async_callback(pool.close)
+        figures = await _measured(args, on, house, pool, folder)
     print("\n".join(figure.line() for figure in figures))
     return int(any(figure.ok is False for figure in figures))
 

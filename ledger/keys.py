@@ -82,11 +82,6 @@ async def reset_spend(on: Connection, account: Account, value: Decimal, now: dat
     await on.execute(query("spend_balances_set"), *account, value, now, period)
 
 
-async def due_for_rotation(on: Asked, now: datetime, limit: int = 100) -> list[str]:
-    """The ids of keys that want a new secret by now, the longest due first."""
-    return [row["key_id"] for row in await on.fetch(query("keys_due_for_rotation"), now, limit)]
-
-
 async def allocated(on: Asked, *, team: str | None = None, organization: str | None = None, but: str = "") -> Allocated:
     """What the keys of a team, or of an organization, are allowed a minute, less the key `but`."""
     row = await on.fetchrow(query("keys_allocated"), team, organization, but)

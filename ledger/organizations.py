@@ -7,6 +7,8 @@ from ledger.pool import Asked, Connection
 from ledger.sql import query
 from ledger.tenants import Row
 
+_MOST_MEMBERS = 100_000
+
 
 async def search(on: Asked, ids: Sequence[str] | None, alias: str | None, *, limit: int, offset: int = 0) -> list[str]:
     """The ids of organizations, the oldest first; None is any. `alias` is a part of it, in any case."""
@@ -15,9 +17,9 @@ async def search(on: Asked, ids: Sequence[str] | None, alias: str | None, *, lim
     return [row["organization_id"] for row in found]
 
 
-async def members(on: Asked, organizations: Sequence[str], user: str | None = None, limit: int = 100_000) -> list[Row]:
+async def members(on: Asked, organizations: Sequence[str], user: str | None = None) -> list[Row]:
     """Memberships by organization and time, with the user's `user_email`, `user_alias` and `global_role`."""
-    found = await on.fetch(query("organization_members_of"), list(organizations), user, limit)
+    found = await on.fetch(query("organization_members_of"), list(organizations), user, _MOST_MEMBERS)
     return [dict(row) for row in found]
 
 

@@ -8,6 +8,8 @@ from ledger.pool import Asked, Connection
 from ledger.sql import query
 from ledger.tenants import Row
 
+_MOST_MEMBERS = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -48,9 +50,9 @@ async def find(on: Asked, wanted: Wanted, part: Slice) -> Found:
     return Found(row["total"], row["ids"])
 
 
-async def members(on: Asked, teams: Sequence[str], user: str | None = None, limit: int = 100_000) -> list[Row]:
+async def members(on: Asked, teams: Sequence[str], user: str | None = None) -> list[Row]:
     """Who is in these teams, by team and time: team_id, user_id, role, budget_id, user_email, user_alias."""
-    return [dict(row) for row in await on.fetch(query("team_members_of"), list(teams), user, limit)]
+    return [dict(row) for row in await on.fetch(query("team_members_of"), list(teams), user, _MOST_MEMBERS)]
 
 
 async def remove_members(on: Connection, team_id: str) -> list[str]:

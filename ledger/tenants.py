@@ -114,7 +114,6 @@ async def matching(
     *,
     order: Sequence[str] = (),
     limit: int = 1000,
-    offset: int = 0,
 ) -> list[Row]:
     """Rows whose columns have these values (a list: one of them; None: NULL).
 
@@ -124,8 +123,15 @@ async def matching(
     by = [*order, *table.key]
     _checked(table, dict.fromkeys(name.lstrip("-") for name in by))
     ordered = ", ".join(f"{name.lstrip('-')} {'DESC' if name[0] == '-' else 'ASC'} NULLS LAST" for name in by)
-    statement = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY {ordered} LIMIT {limit:d} OFFSET {offset:d}"  # noqa: S608
+    statement = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY {ordered} LIMIT {limit:d}"  # noqa: S608
     return [row for found in await on.fetch(statement, *given) if (row := _shown(table, found)) is not None]
+
+
+async def in_order(on: Asked, table: Table, ids: Sequence[str]) -> list[Row]:
+    """The rows with these ids, in this order. The table's key is one column."""
+    (key,) = table.key
+    rows = {row[key]: row for row in await matching(on, table, {key: list(ids)}, limit=len(ids))}
+    return [rows[id] for id in ids if id in rows]
 
 
 async def count(on: Asked, table: Table, where: Mapping[str, Any]) -> int:

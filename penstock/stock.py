@@ -1,4 +1,4 @@
-"""`api.management.stock.Stock`: the models of this process for the management routes."""
+"""`api.management.models.stock.Stock`: the models of this process for the management routes."""
 
 import asyncio
 import re

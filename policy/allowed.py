@@ -9,7 +9,7 @@ from schemas.access import Scope
 _ALL = frozenset({"*", "all-proxy-models", "all-team-models"})
 
 
-@lru_cache(65536)
+@lru_cache(8192)
 def denied_by(scopes: tuple[Scope, ...], names: frozenset[str], groups: frozenset[str]) -> str | None:
     """The kind of the first scope that does not allow the model; None: it is allowed.
 

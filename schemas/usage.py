@@ -48,6 +48,11 @@ class Caller(msgspec.Struct, frozen=True, omit_defaults=True):
     end_user: str = ""  # the request's own `user` field
     tags: tuple[str, ...] = ()
 
+    @property
+    def payer(self) -> str:
+        """Whose turn, answers and habits these are: the key's, or without one (a token) the user's in his team."""
+        return self.key_hash or f"\0{self.user}\0{self.team}\0{self.organization}"
+
 
 class UsageEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One upstream attempt, exactly once in the ledger: its id is `attempt`, its row's key (attempt, started).

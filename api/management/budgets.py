@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from api.management.fields import Body, Name, WithTerms
+from api.management.fields import Body, Name, WithTerms, emptied
 from api.management.office import Caller, Desk, Office, answer, missing
 from ledger import tenants
 from policy.periods import window
@@ -131,10 +131,7 @@ def shown(row: tenants.Row, office: Office) -> dict[str, Any]:
 
 
 def _columns(body: NewBudget) -> dict[str, Any]:
-    values = body.given()
-    for name, empty in (("allowed_models", []), ("model_max_budget", {})):
-        if name in values and values[name] is None:
-            values[name] = empty
+    values = emptied(body.given())
     if body.unknown():
         values["extra"] = body.unknown()
     return values

@@ -4,8 +4,9 @@ Bodies keep fields that are not declared (`model_extra`): LiteLLM's clients send
 """
 
 import math
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -32,6 +33,10 @@ def _not_a_flag(value: Any) -> Any:
     return value
 
 
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
 Money = Annotated[Decimal, BeforeValidator(_not_a_flag), Field(ge=0, le=10**12, allow_inf_nan=False)]
 """US dollars."""
 Count = Annotated[int, BeforeValidator(_not_a_flag), Field(ge=0, le=10**15)]
@@ -41,6 +46,8 @@ Name = Annotated[str, Field(max_length=150), AfterValidator(_name)]
 """An id, an alias, the name of a model or a tag."""
 EndUser = Annotated[str, Field(max_length=END_USER), AfterValidator(_name)]
 """The id of a customer: what requests say in `user`."""
+Order = Annotated[Literal["asc", "desc"], BeforeValidator(_lower)]
+"""How a list is sorted, in letters of any case."""
 Json = dict[str, Any]
 _DEEPEST = 50
 
@@ -56,6 +63,16 @@ def _keepable(value: Any) -> Any:
         lists = [one.values() if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
         level, depth = [inner for one in lists for inner in one], depth + 1
     return value
+
+
+_EMPTY: dict[str, Any] = {"models": [], "allowed_models": [], "allowed_routes": [], "aliases": {}, "metadata": {}}
+_EMPTY |= {"model_max_budget": {}, "budget_limits": [], "blocked": False, "auto_rotate": False}
+"""What null means for a column that cannot be null."""
+
+
+def emptied(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of columns: null is the empty value of one that cannot be null."""
+    return {name: _EMPTY.get(name) if value is None else value for name, value in values.items()}
 
 
 class Body(BaseModel):

@@ -1,19 +1,17 @@
-"""The terms of an organization, a member of one, a customer or a tag: a budgets row that it names by `budget_id`."""
+"""The terms of whatever names a row of `budgets` by `budget_id`: keys, members, organizations, customers, tags."""
 
 import secrets
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from api.management import budgets
-from api.management.fields import Name, WithTerms
+from api.management.fields import Name, WithTerms, emptied
 from api.management.office import Change, Office
 from ledger import tenants
 from ledger.balances import Spent, spent
 from ledger.pool import Asked
 from schemas.access import Account
 from schemas.failures import Kind, Refused
-
-_EMPTY: Final[Mapping[str, Any]] = {"allowed_models": [], "model_max_budget": {}}
 
 MOST_SHOWN = 1000
 """Entities in one answer; more are on further pages."""
@@ -67,7 +65,7 @@ async def _changed(change: Change, budget: str, terms: Mapping[str, Any]) -> boo
     if before is None:
         return False
     if terms:
-        values = {**_columns(terms), "updated_by": change.access.caller.user}
+        values = {**emptied(terms), "updated_by": change.access.caller.user}
         after = await tenants.change(change.connection, tenants.BUDGETS, [budget], values)
         await change.record("updated", "budget", budget, before, after)
     return True
@@ -76,14 +74,10 @@ async def _changed(change: Change, budget: str, terms: Mapping[str, Any]) -> boo
 async def _made(change: Change, terms: Mapping[str, Any]) -> str:
     who = change.access.caller.user
     budget = secrets.token_hex(16)
-    values = {**_columns(terms), "budget_id": budget, "created_by": who, "updated_by": who}
+    values = {**emptied(terms), "budget_id": budget, "created_by": who, "updated_by": who}
     row = await tenants.insert(change.connection, tenants.BUDGETS, values)
     await change.record("created", "budget", budget, None, row)
     return budget
-
-
-def _columns(terms: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: _EMPTY.get(name) if value is None else value for name, value in terms.items()}
 
 
 async def standings(on: Asked, office: Office, kind: str, owned: Mapping[str, str | None]) -> dict[str, dict[str, Any]]:
@@ -92,19 +86,22 @@ async def standings(on: Asked, office: Office, kind: str, owned: Mapping[str, st
     `kind` is that of their accounts.
     """
     rows = await by_id(on, owned.values())
-    asked = [(Account(kind, id), _period(rows.get(budget or ""))) for id, budget in owned.items()]
+    asked = [(Account(kind, id), period_of(rows.get(budget or ""))) for id, budget in owned.items()]
     sums = await spent(on, asked)
     return {id: _standing(rows.get(budget or ""), sums[Account(kind, id)], office) for id, budget in owned.items()}
 
 
-async def by_id(on: Asked, ids: Any) -> dict[str, tenants.Row]:
+async def by_id(on: Asked, ids: Iterable[str | None]) -> dict[str, tenants.Row]:
     """The budgets with these ids; None among them is nothing."""
     wanted = sorted({id for id in ids if id is not None})
+    if not wanted:
+        return {}
     rows = await tenants.matching(on, tenants.BUDGETS, {"budget_id": wanted}, limit=len(wanted))
     return {row["budget_id"]: row for row in rows}
 
 
-def _period(budget: tenants.Row | None) -> str:
+def period_of(budget: tenants.Row | None) -> str:
+    """How long the budget's window is; "" is for ever, or there is none."""
     return (budget["budget_duration"] if budget else None) or ""
 
 

@@ -1,4 +1,4 @@
-"""The metadata of teams and users: fields that LiteLLM keeps in it, and callbacks whose secrets it holds.
+"""The metadata of keys, teams and users: fields that LiteLLM keeps in it, and callbacks whose secrets it holds.
 
 Credentials in `logging[].callback_vars` and `callback_settings.callback_vars` are stored sealed with the salt key and
 shown as a mark. Who sends the mark back leaves the stored value as it is.
@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from api.management.fields import Count, Name
 from ledger.pepper import Seal
+from ledger.tenants import Row
 from schemas.failures import Kind, Refused
 
 _LIMITS = frozenset({"model_rpm_limit", "model_tpm_limit"})
@@ -109,6 +110,11 @@ def closed(metadata: Mapping[str, Any], stored: Mapping[str, Any], seal: Seal | 
 def masked(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """With a mark in place of every credential: what is shown, and what the audit log keeps."""
     return _with_vars(metadata, lambda name, value, _callback: HIDDEN if _secret(name) else value)
+
+
+def recorded(row: Row) -> Row:
+    """A row for the audit log: without secrets."""
+    return {**row, "metadata": masked(row["metadata"])}
 
 
 def _secret(name: str) -> bool:

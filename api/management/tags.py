@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import Field
 
-from api.management.fields import Body, Name
+from api.management.fields import Body, Name, emptied
 from api.management.linked_budgets import MOST_NAMED, MOST_SHOWN, WithBudget, settle, standings
 from api.management.office import Caller, Desk, Office, answer, forbidden
 from ledger import tags, tenants
@@ -33,8 +33,7 @@ class TagTerms(WithBudget):
 
     def columns(self) -> dict[str, Any]:
         """The columns of the tag that are to change, `extra` aside."""
-        values = {name: value for name, value in self.own().items() if name in ("description", "models")}
-        return values if values.get("models", ()) is not None else {**values, "models": []}
+        return emptied({name: value for name, value in self.own().items() if name in ("description", "models")})
 
     def kept(self) -> dict[str, Any]:
         """What goes into `extra`."""

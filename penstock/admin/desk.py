@@ -75,7 +75,6 @@ async def _at_desk(of: Config, work: Callable[[Desk], Awaitable[T]]) -> T:
 async def _opened(of: Config, pool: Pool, heard: Callable[[frozenset[str]], None]) -> AsyncIterator[Desk]:
     salt = of.settings.salt_key
     seal = None if salt is None else Seal(salt.get_secret_value())
-    app = bare(ROUTERS, VERSION)
 
     async def admit(_: object) -> Access:
         return _ADMIN
@@ -84,9 +83,14 @@ async def _opened(of: Config, pool: Pool, heard: Callable[[frozenset[str]], None
         return await pepper(pool, seal)
 
     try:
-        app.state.office = Office(pool, admit, heard, ZoneInfo(of.tenants.timezone))
-        app.state.keys = KeyDesk(salted, key_rules(of.tenants))
-        app.state.users, app.state.teams = user_rules(of.tenants), team_rules(of.tenants, seal)
+        app = bare(
+            ROUTERS,
+            VERSION,
+            office=Office(pool, admit, heard, ZoneInfo(of.tenants.timezone)),
+            keys=KeyDesk(salted, key_rules(of.tenants)),
+            users=user_rules(of.tenants),
+            teams=team_rules(of.tenants, seal),
+        )
     except ValueError as wrong:
         raise click.ClickException(f"litellm_settings: {wrong}") from None
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin", timeout=None) as http:  # noqa: S113

@@ -13,7 +13,6 @@ from api.connections import Connections
 from api.entry import may_name
 from api.idempotency import Idempotency
 from api.inference import Desk
-from api.management import model_info, reload
 from api.management import models as management_models
 from api.management.routers import ROUTERS
 from api.management.spend import calculation
@@ -57,9 +56,9 @@ async def start(house: House, stack: AsyncExitStack) -> None:
         health.probes(house.checks, VERSION),
         health.overview(asker, roster, admit),
         models.routes(lambda: planner.catalog, admit),
-        management_models.routes(pool, stock, admit),
-        model_info.routes(stock, prices, admit, lambda access: lambda group: may_name(access, group, planner.catalog)),
-        reload.routes(stock, admit),
+        *management_models.routers(
+            pool, stock, prices, admit, lambda access: lambda group: may_name(access, group, planner.catalog)
+        ),
         calculation.routes(lambda: planner.catalog, prices, estimate_prompt),
         *ROUTERS,
     ]

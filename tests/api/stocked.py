@@ -11,14 +11,16 @@ import httpx
 import yaml
 
 from api import app
-from api.management import model_info, models, reload
+from api.management import models
 from ledger.pool import Pool
 from ledger.prices import PriceBook
 from penstock.current import Current
 from penstock.needs import Needs, Source
 from penstock.stock import LiveStock
 from policy.roster import Roster
+from schemas.access import Access, Role
 from schemas.usage import Caller
+from tests.support.office import read
 
 WHO = Caller(key_hash="hash", key_alias="alias", user="somebody")
 FILED = {"model_name": "filed", "litellm_params": {"model": "openai/x", "rpm": 60}, "model_info": {"id": "filed-1"}}
@@ -43,19 +45,13 @@ class Shop:
 
     async def post(self, path: str, status: int = 200, **body: Any) -> Any:
         """The answer's JSON; its status must be this."""
-        return self._read(await self.http.post(path, json=body), status)
+        return read(await self.http.post(path, json=body), status)
 
     async def patch(self, path: str, status: int = 200, **body: Any) -> Any:
-        return self._read(await self.http.patch(path, json=body), status)
+        return read(await self.http.patch(path, json=body), status)
 
     async def get(self, path: str, status: int = 200, **query: Any) -> Any:
-        return self._read(await self.http.get(path, params=query), status)
-
-    def _read(self, response: httpx.Response, status: int) -> Any:
-        assert response.status_code == status, response.text
-        if status >= 400:
-            assert set(response.json()["error"]) == {"message", "type", "param", "code"}
-        return response.json()
+        return read(await self.http.get(path, params=query), status)
 
     def ids(self) -> list[str]:
         """The deployments that are configured now."""
@@ -91,16 +87,12 @@ async def shop(pool: Pool, folder: Path, salt: str | None = "a salt", **sections
     await current.begin(pool)
     stock, prices = LiveStock(current, Instantly(lambda: 0.0)), PriceBook()
 
-    async def admin() -> Caller:
+    async def admin() -> Access:
         """Everybody is an administrator here."""
-        return WHO
+        return Access(caller=WHO, role=Role.ADMIN)
 
     found: list[Shop] = []
-    routers = [
-        models.routes(pool, stock, admin),
-        model_info.routes(stock, prices, admin, lambda _: found[0].may),
-        reload.routes(stock, admin),
-    ]
+    routers = models.routers(pool, stock, prices, admin, lambda _: found[0].may)
     transport = httpx.ASGITransport(app.bare(routers, "test"))
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
         found.append(Shop(http, pool, current, path, lambda _: True))

@@ -7,6 +7,7 @@ from typing import Any
 from api.course import Course, Wishes
 from api.estimate import Estimator
 from api.hold import Bill, Hold
+from api.intake import Output
 from api.payers import Payers
 from api.payment import Cashier
 from ledger.pool import Pool
@@ -54,7 +55,7 @@ async def test_calls_by_another_name_are_learned_from(pool: Pool) -> None:
     purse: Any = Rich()
     cashier = Cashier(purse, Estimator(PriceBook()), Payers(pool, asyncio.get_running_loop().time))
     for _ in range(21):
-        payment = cashier.payment(ACCESS, (), "an alias of m", None)
+        payment = cashier.payment(ACCESS, (), "an alias of m", Output(None))
         assert payment is not None
         await payment.first(request("m"), course())
         payment.begun()
@@ -64,6 +65,6 @@ async def test_calls_by_another_name_are_learned_from(pool: Pool) -> None:
 
 
 def test_what_a_body_bounds_is_not_guessed() -> None:
-    found = Estimator(PriceBook()).of(course(), "m", "k", 50)
+    found = Estimator(PriceBook()).of(course(), "m", "k", Output(50))
     assert (found.tokens, found.guessed) == (61, 0)
     assert found.nano == 50_000_001

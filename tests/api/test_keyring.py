@@ -79,7 +79,7 @@ async def test_a_key_is_looked_up_once_however_many_ask(keyring: Keyring, pool: 
     assert keyring.known(KEY) is None
 
 
-async def test_an_unknown_key_costs_one_lookup_and_a_guesser_soon_none(keyring: Keyring, clock: Clock) -> None:
+async def test_an_unknown_key_costs_one_lookup_and_a_guesser_soon_waits(keyring: Keyring, clock: Clock) -> None:
     for _ in range(5):
         assert await kind(keyring, KEY) is Kind.KEY_UNKNOWN
     assert keyring.lookups == 1
@@ -88,8 +88,23 @@ async def test_an_unknown_key_costs_one_lookup_and_a_guesser_soon_none(keyring: 
     assert keyring.lookups == 60
     assert await kind(keyring, b"sk-guess") is Kind.TOO_MANY_UNKNOWN
     assert await kind(keyring, b"sk-guess", "2.2.2.2") is Kind.KEY_UNKNOWN
-    clock.at += 61
+    clock.at += 1
     assert await kind(keyring, b"sk-another") is Kind.KEY_UNKNOWN
+    assert await kind(keyring, b"sk-third") is Kind.TOO_MANY_UNKNOWN
+
+
+async def test_a_network_of_ipv6_is_one_guesser(keyring: Keyring) -> None:
+    for n in range(70):
+        await kind(keyring, b"sk-guess-%d" % n, f"2001:db8::{n:x}")
+    assert keyring.lookups == 60
+
+
+async def test_a_good_key_behind_a_guessers_address_gets_its_turn(keyring: Keyring, pool: Pool, clock: Clock) -> None:
+    await store(pool, KEY)
+    for n in range(70):
+        await kind(keyring, b"sk-guess-%d" % n)
+    clock.at += 1
+    assert await keyring.find(KEY, "1.1.1.1")
 
 
 async def test_who_guesses_does_not_lock_out_those_who_are_known(keyring: Keyring, pool: Pool) -> None:

@@ -1,5 +1,6 @@
 """Customers and tags pay beside the key, where anything is known of them; where nothing is, nothing is asked."""
 
+import asyncio
 from decimal import Decimal
 
 import pytest
@@ -89,3 +90,30 @@ async def test_a_blocked_customer_is_refused(pool: Pool, clock: Clock) -> None:
 async def test_an_id_that_is_too_long_is_nobodys(pool: Pool, clock: Clock) -> None:
     await pool.execute("INSERT INTO customers (user_id, blocked) VALUES ('eve', true)")
     assert list(await Payers(pool, clock).find(Caller(end_user="e" * 201))) == []
+
+
+async def test_pushed_out_of_memory_is_not_unknown(pool: Pool, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("api.payers._MOST", 2)
+    await budget(pool, "b", 5)
+    await pool.execute("INSERT INTO customers (user_id, budget_id) VALUES ('eve', 'b')")
+    await pool.execute("INSERT INTO tags (tag_name, budget_id) VALUES ('x', 'b'), ('y', 'b'), ('z', 'b')")
+    everybody = Caller(end_user="eve", tags=("x", "y", "z"))
+    payers = Payers(pool, clock)
+    assert len(await payers.find(everybody)) == 4
+
+
+async def test_a_change_during_a_lookup_is_not_lost(pool: Pool, clock: Clock) -> None:
+    await pool.execute("INSERT INTO customers (user_id) VALUES ('eve')")
+    payers = Payers(pool, clock)
+    await payers.find(EVE)
+    payers.changed(["customer:eve"])
+    async with pool.acquire() as connection:
+        async with connection.transaction():
+            await connection.execute("LOCK TABLE customers IN ACCESS EXCLUSIVE MODE")
+            looking = asyncio.create_task(payers.find(EVE))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            await connection.execute("UPDATE customers SET blocked = true")
+        payers.changed(["customer:eve"])
+    (payer,) = await looking
+    assert payer.blocked

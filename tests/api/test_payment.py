@@ -191,3 +191,34 @@ async def test_an_alias_of_the_key_means_another_model(shop: Shop, sides: Sides)
     access = Access(caller=ACCESS.caller, aliases={"mine": "g"}, scopes=(Scope("key", ("g",)),))
     async with inside(sides.at("a", **CHEAP), till=shop.as_(access)) as system:
         assert said(await post(system, model="mine")) == "a"
+
+
+async def test_a_fallbacks_own_body_is_paid_for(shop: Shop, sides: Sides) -> None:
+    sides.b.script(says("b"))
+    only = shop.as_(Access(caller=ACCESS.caller, terms=Terms(budgets=ACCESS.terms.budgets)))
+    async with inside(sides.at("a", **CHEAP), sides.at("b", "h", **CHEAP), till=only) as system:
+        asked = {"model": "h", "max_tokens": 200_000, "n": 100}
+        answer = await post(system, max_tokens=1, mock_testing_fallbacks=True, fallbacks=[asked])
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "budget_exceeded")
+        assert not sides.b.requests
+
+
+async def test_a_models_budget_holds_for_a_fallback_too(shop: Shop, sides: Sides) -> None:
+    def terms(model: str, most: int) -> Terms:
+        return Terms(budgets=(Budget(account=Account("key_model", "k", model), named=model, most=Decimal(most)),))
+
+    access = Access(caller=ACCESS.caller, model_terms={"g": terms("g", 1), "h": terms("h", 0)})
+    async with inside(sides.at("a", **CHEAP), sides.at("b", "h", **CHEAP), till=shop.as_(access)) as system:
+        answer = await post(system, mock_testing_fallbacks=True, fallbacks=["h"])
+        assert answer.json()["error"]["code"] == "budget_exceeded"
+        assert not sides.b.requests
+
+
+async def test_a_keys_own_tags_pay_whatever_a_request_names(shop: Shop, sides: Sides) -> None:
+    await shop.pool.execute("INSERT INTO budgets (budget_id, max_budget) VALUES ('none', 0)")
+    await shop.pool.execute("INSERT INTO tags (tag_name, budget_id) VALUES ('paid', 'none')")
+    access = Access(caller=Caller(key_hash="k", key_alias="a", tags=("paid",)))
+    async with inside(sides.at("a", **CHEAP), till=shop.as_(access)) as system:
+        for body in ({}, {"user": "me"}, {"tags": ["mine"]}):
+            assert (await post(system, **body)).json()["error"]["code"] == "budget_exceeded"
+        assert not sides.a.requests

@@ -182,7 +182,7 @@ async def test_all_who_wait_for_reservations_ask_together(pool: Pool) -> None:
     async with purse(pool) as p:
         hold = await pay(p, bill(900 * MILLI))
         await asyncio.gather(*(_late(p) for _ in range(40)))
-        assert p.statements < 15
+        assert p.statements < 8
         hold.void()
 
 

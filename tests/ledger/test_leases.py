@@ -129,16 +129,13 @@ class World:
             holder.unheard = grant.granted
 
     async def late(self, holder: Holder) -> None:
-        """A question that was given up is asked after all, when later ones have been: it changes nothing."""
-        before = await held(self.pool)
-        for serial, back in holder.back or [(holder.serial, 5)]:
-            if serial < holder.serial or not holder.back:
-                continue
+        """A question that was given up is asked after all, when the next one has been answered: it changes nothing."""
+        serial, given_up = holder.serial, [one for one in holder.back if one[0] == holder.serial]
+        if given_up:
             await self.borrow(holder)
             before = await held(self.pool)
-            await ask(self.pool, holder.name, era=holder.era, serial=serial, sure=serial - 1, back=[(serial, back)])
-            break
-        assert await held(self.pool) == before
+            await ask(self.pool, holder.name, era=holder.era, serial=serial, sure=serial - 1, back=given_up)
+            assert await held(self.pool) == before
 
     async def begin_an_era(self, holder: Holder) -> None:
         """The old one's calls are still under way."""

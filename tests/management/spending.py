@@ -6,13 +6,10 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-import httpx
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
-from api import app
 from api.management import spend
 from api.management.keys.desk import KeyDesk
-from api.management.office import Office
 from ledger import tenants
 from ledger.pepper import Pepper
 from ledger.pool import Pool
@@ -20,7 +17,7 @@ from ledger.spend import record
 from schemas.access import Access
 from schemas.usage import Caller, Status, Usage, UsageEvent
 from tests.ledger.events import START, event
-from tests.support.office import Bureau
+from tests.support.office import Bureau, bureau
 
 PEPPER = Pepper(b"p" * 32)
 SECRET = "sk-ann"
@@ -34,18 +31,11 @@ SPAN = {"start_date": FIRST, "end_date": SECOND}
 @asynccontextmanager
 async def counter(pool: Pool, *more: APIRouter) -> AsyncIterator[Bureau]:
     """The spend routes, admin at first, on September 23rd of 2026."""
-    application = app.bare([*spend.ROUTERS, *more], "0")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test") as http:
-        found = Bureau(http, pool)
 
-        async def admit(_request: Request) -> Access:
-            return found.access
+    async def pepper() -> Pepper:
+        return PEPPER
 
-        async def pepper() -> Pepper:
-            return PEPPER
-
-        application.state.office = Office(pool, admit, found.told.append, now=lambda: NOW)
-        application.state.keys = KeyDesk(pepper)
+    async with bureau(pool, *spend.ROUTERS, *more, now=lambda: NOW, keys=KeyDesk(pepper)) as found:
         yield found
 
 

@@ -4,47 +4,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-import httpx
-from fastapi import Request
-
-from api import app
-from api.management import (
-    invitations,
-    passwords,
-    teams,
-    teams_members,
-    teams_reading,
-    teams_settings,
-    users,
-    users_reading,
-)
+from api.management import teams, users
 from api.management.keys.desk import KeyDesk
-from api.management.office import Office
 from api.management.rules import TeamRules, UserRules
 from ledger import tenants
 from ledger.pepper import Pepper
 from ledger.pool import Pool
 from schemas.access import Access, Role
 from schemas.usage import Caller
-from tests.support.office import Bureau
+from tests.support.office import Bureau, bureau
 
 Table = list[tuple[str, dict[str, Any], set[str]]]
 """Method and path, body or query, and who may."""
 
 PEPPER = Pepper(b"p" * 32)
-ROUTERS = [
-    module.ROUTER
-    for module in (
-        teams,
-        teams_members,
-        teams_reading,
-        teams_settings,
-        users,
-        users_reading,
-        passwords,
-        invitations,
-    )
-]
+ROUTERS = (*teams.ROUTERS, *users.ROUTERS)
 
 
 async def _pepper() -> Pepper:
@@ -56,17 +30,8 @@ async def tenancy(
     pool: Pool, *, for_teams: TeamRules | None = None, for_users: UserRules | None = None
 ) -> AsyncIterator[Bureau]:
     """The routes of teams and users. A proxy admin does not join the teams that he makes, unless rules say so."""
-    application = app.bare(ROUTERS, "0")
-    async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test") as http:
-        found = Bureau(http, pool)
-
-        async def admit(_request: Request) -> Access:
-            return found.access
-
-        application.state.office = Office(pool, admit, found.told.append)
-        application.state.keys = KeyDesk(_pepper)
-        application.state.teams = for_teams or TeamRules(adds_admin=False)
-        application.state.users = for_users or UserRules()
+    rules = {"teams": for_teams or TeamRules(adds_admin=False), "users": for_users or UserRules()}
+    async with bureau(pool, *ROUTERS, keys=KeyDesk(_pepper), **rules) as found:
         yield found
 
 

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from api import app, management
-from api.management import model_info, models, reload
+from api.management import models
 from api.management.keys.desk import KeyDesk
 from api.management.office import Office
 from api.management.routers import ROUTERS
@@ -147,9 +147,7 @@ def target(database_url: str) -> Iterator[Target]:
 
         stock, prices, catalog = _Stock(), PriceBook(), Catalog(_Stock.config)
         made = [
-            models.routes(pool, stock, admit),
-            model_info.routes(stock, prices, admit),
-            reload.routes(stock, admit),
+            *models.routers(pool, stock, prices, admit, lambda _: lambda _: True),
             calculation.routes(lambda: catalog, prices, len),
         ]
         application = app.bare([*own_routers(), *made], "0")

@@ -1,18 +1,14 @@
-"""A key's new secret: the old one works as long as it is told to, whoever is not asked gets none delivered."""
+"""A key's new secret: the old one works as long as it is told to; when the next is due is only shown."""
 
-import logging
 from collections.abc import AsyncIterator
 from datetime import timedelta
-from typing import Any
 
 import pytest
 
 from api.management.keys import KeyRules
-from api.management.keys.rotating import rotate_due
 from ledger import audit
 from ledger import keys as stored_keys
 from ledger.pool import Pool
-from ledger.tenants import Row
 from tests.support.keys import KeyBureau, key_bureau
 
 
@@ -83,56 +79,17 @@ async def test_the_configurations_grace_is_what_is_not_said(pool: Pool) -> None:
         await office.post("/key/generate", 403, key="sk-chosen-by-hand")
 
 
-class TestDue:
-    """Keys that rotate by themselves."""
-
-    @pytest.fixture
-    async def key(self, office: KeyBureau) -> Any:
-        return await office.post("/key/generate", auto_rotate=True, rotation_interval="30d")
-
-    async def test_when_it_is_due_follows_what_is_set(self, office: KeyBureau, key: Any) -> None:
-        assert key["key_rotation_at"] == "2026-04-03T12:00:00Z"
-        changed = await office.post("/key/update", key=key["key"], rotation_interval="1d")
-        assert changed["key_rotation_at"] == "2026-03-05T12:00:00Z"
-        changed = await office.post("/key/update", key=key["key"], auto_rotate=False)
-        assert (changed["auto_rotate"], changed["key_rotation_at"]) == (False, None)
-        await office.post("/key/update", 400, key=key["key"], auto_rotate=True, rotation_interval=None)
-        office.now += timedelta(days=1)
-        changed = await office.post("/key/update", key=key["key"], auto_rotate=True)
-        assert changed["key_rotation_at"] == "2026-03-06T12:00:00Z"
-        office.now += timedelta(hours=1)
-        rotated = await office.post("/key/regenerate", key=key["key"])
-        assert rotated["key_rotation_at"] == "2026-03-06T13:00:00Z"
-
-    async def test_a_due_key_gets_a_secret_that_is_delivered(self, office: KeyBureau, key: Any) -> None:
-        got: dict[str, str] = {}
-
-        async def deliver(row: Row, secret: str) -> None:
-            got[row["key_id"]] = secret
-
-        assert await rotate_due(office.work(), deliver) == 0
-        office.now += timedelta(days=30)
-        assert await rotate_due(office.work(), deliver) == 1
-        assert await rotate_due(office.work(), deliver) == 0
-        assert await works(office, got[key["token"]])
-        assert not await works(office, key["key"])
-        row = await office.row(key["token"])
-        assert (row["rotation_count"], row["key_rotation_at"]) == (1, office.now + timedelta(days=30))
-        assert office.told[-1] == frozenset({f"key:{key['token']}"})
-
-    async def test_what_cannot_be_delivered_is_not_rotated(
-        self, office: KeyBureau, key: Any, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        office.now += timedelta(days=30)
-        told = len(office.told)
-
-        async def deliver(row: Row, secret: str) -> None:
-            raise RuntimeError(f"no place for {secret}")
-
-        with caplog.at_level(logging.WARNING):
-            assert await rotate_due(office.work(), deliver) == 0
-        assert "RuntimeError" in caplog.text
-        assert "sk-" not in caplog.text
-        assert await works(office, key["key"])
-        assert await stored_keys.due_for_rotation(office.pool, office.now) == [key["token"]]
-        assert len(office.told) == told
+async def test_when_it_is_due_follows_what_is_set(office: KeyBureau) -> None:
+    key = await office.post("/key/generate", auto_rotate=True, rotation_interval="30d")
+    assert key["key_rotation_at"] == "2026-04-03T12:00:00Z"
+    changed = await office.post("/key/update", key=key["key"], rotation_interval="1d")
+    assert changed["key_rotation_at"] == "2026-03-05T12:00:00Z"
+    changed = await office.post("/key/update", key=key["key"], auto_rotate=False)
+    assert (changed["auto_rotate"], changed["key_rotation_at"]) == (False, None)
+    await office.post("/key/update", 400, key=key["key"], auto_rotate=True, rotation_interval=None)
+    office.now += timedelta(days=1)
+    changed = await office.post("/key/update", key=key["key"], auto_rotate=True)
+    assert changed["key_rotation_at"] == "2026-03-06T12:00:00Z"
+    office.now += timedelta(hours=1)
+    rotated = await office.post("/key/regenerate", key=key["key"])
+    assert rotated["key_rotation_at"] == "2026-03-06T13:00:00Z"

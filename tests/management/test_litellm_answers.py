@@ -78,6 +78,6 @@ async def of_tags(office: Bureau) -> Answers:
 
 
 async def test_litellm_reads_every_answer(pool: Pool, tmp_path: Path) -> None:
-    async with bureau(pool, *ROUTERS, teams.ROUTER, customers.ROUTER, tags.ROUTER) as office:
+    async with bureau(pool, *ROUTERS, *teams.ROUTERS, customers.ROUTER, tags.ROUTER) as office:
         answers = [*await of_organizations(office), *await of_customers(office), *await of_tags(office)]
     assert await lacking(answers, tmp_path) == [[] for _ in answers]

@@ -6,36 +6,30 @@ from typing import Any
 
 import pytest
 
-from api.management import (
-    budgets,
-    organizations,
-    organizations_members,
-    organizations_reading,
-    teams,
-)
+from api.management import budgets, organizations, teams
 from ledger import tenants
 from ledger.audit import Which, listing
 from ledger.pool import Pool
 from schemas.access import Access, Role
 from schemas.usage import Caller
-from tests.support.office import Bureau, bureau
+from tests.support.office import Bureau, bureau, read
 
-ROUTERS = (organizations.ROUTER, organizations_reading.ROUTER, organizations_members.ROUTER, budgets.ROUTER)
+ROUTERS = (*organizations.ROUTERS, budgets.ROUTER)
 
 
 @pytest.fixture
 async def office(pool: Pool) -> AsyncIterator[Bureau]:
     """The routes of organizations, budgets and teams."""
-    async with bureau(pool, *ROUTERS, teams.ROUTER) as found:
+    async with bureau(pool, *ROUTERS, *teams.ROUTERS) as found:
         yield found
 
 
 async def patch(office: Bureau, path: str, status: int = 200, **body: Any) -> Any:
-    return office._read(await office.http.patch(path, json=body), status)
+    return read(await office.http.patch(path, json=body), status)
 
 
 async def delete(office: Bureau, path: str, status: int = 200, **body: Any) -> Any:
-    return office._read(await office.http.request("DELETE", path, json=body), status)
+    return read(await office.http.request("DELETE", path, json=body), status)
 
 
 def user(name: str, *, inside: tuple[str, ...] = (), leads: tuple[str, ...] = (), role: Role = Role.USER) -> Access:

@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from api.management import passwords
+from api.management.users import passwords
 from ledger import users
 from ledger.audit import Which, listing
 from ledger.pool import Pool

@@ -56,6 +56,7 @@ KINDS: dict[Kind, str] = {
             Kind.BUDGET_RESERVED,
             Kind.KEY_RATE_LIMIT,
             Kind.TOO_MANY_UNKNOWN,
+            Kind.ISSUER_DOWN,
         ),
         "as bad everywhere",
     ),

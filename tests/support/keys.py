@@ -11,14 +11,13 @@ from fastapi import FastAPI, Request
 
 from api import app
 from api.management.keys import ROUTER, KeyDesk, KeyRules
-from api.management.keys.desk import Work
 from api.management.office import Office
 from ledger import tenants
 from ledger.pepper import Pepper, pepper
 from ledger.pool import Pool
 from schemas.access import Access, Role
 from schemas.usage import Caller
-from tests.support.office import ADMIN, Bureau
+from tests.support.office import ADMIN, Bureau, read
 
 NOON = datetime(2026, 3, 4, 12, tzinfo=UTC)
 
@@ -36,11 +35,6 @@ class KeyBureau(Bureau):
         """What is stored of a key."""
         return self.pepper.hash(secret.encode())
 
-    def work(self) -> Work:
-        """What the use cases are called with, as who asks now."""
-        state = self.application.state
-        return Work(state.office, state.keys, self.access)
-
     async def generate(self, **body: Any) -> Any:
         """A new key, made by an admin whoever asks now."""
         asking, self.access = self.access, ADMIN
@@ -51,7 +45,7 @@ class KeyBureau(Bureau):
 
     async def listed(self, **query: Any) -> Any:
         """What `/key/list` answers, which must be a 200."""
-        return self._read(await self.http.get("/key/list", params=query), 200)
+        return read(await self.http.get("/key/list", params=query), 200)
 
     async def row(self, key_id: str) -> tenants.Row:
         """A key's row."""

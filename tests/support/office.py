@@ -1,8 +1,9 @@
 """The management routes over a real ledger, asked by whomever a test wants to be."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -17,6 +18,14 @@ from schemas.usage import Caller
 ADMIN = Access(caller=Caller(key_hash="master", key_alias="master", user="default_user_id"), role=Role.ADMIN)
 
 
+def read(response: httpx.Response, status: int) -> Any:
+    """The answer's JSON; its status must be this, and an error has OpenAI's shape."""
+    assert response.status_code == status, response.text
+    if status >= 400:
+        assert set(response.json()["error"]) == {"message", "type", "param", "code"}
+    return response.json()
+
+
 @dataclass
 class Bureau:
     """An application with some routers. `access` is who asks; `told` what every process was told of."""
@@ -28,28 +37,24 @@ class Bureau:
 
     async def post(self, path: str, status: int = 200, **body: Any) -> Any:
         """The answer's JSON; its status must be this."""
-        return self._read(await self.http.post(path, json=body), status)
+        return read(await self.http.post(path, json=body), status)
 
     async def get(self, path: str, status: int = 200, **query: Any) -> Any:
         """The answer's JSON; its status must be this."""
-        return self._read(await self.http.get(path, params=query), status)
-
-    def _read(self, response: httpx.Response, status: int) -> Any:
-        assert response.status_code == status, response.text
-        if status >= 400:
-            assert set(response.json()["error"]) == {"message", "type", "param", "code"}
-        return response.json()
+        return read(await self.http.get(path, params=query), status)
 
 
 @asynccontextmanager
-async def bureau(pool: Pool, *routers: APIRouter) -> AsyncIterator[Bureau]:
-    """The routes of these routers, admin at first."""
-    application = app.bare(routers, "0")
+async def bureau(
+    pool: Pool, *routers: APIRouter, now: Callable[[], datetime] | None = None, **state: Any
+) -> AsyncIterator[Bureau]:
+    """The routes of these routers, admin at first; `state` as in `app.build`."""
+    application = app.bare(routers, "0", **state)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test") as http:
         found = Bureau(http, pool)
 
         async def admit(_request: Request) -> Access:
             return found.access
 
-        application.state.office = Office(pool, admit, found.told.append)
+        application.state.office = Office(pool, admit, found.told.append, now=now or (lambda: datetime.now(UTC)))
         yield found

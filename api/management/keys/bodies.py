@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from api.management.fields import Body, Count, Json, Money, Name, Period, WithTerms
+from api.management.fields import Body, Count, Json, Money, Name, Period, WithTerms, emptied
+from api.management.metadata import FOLDED
 from ledger.tenants import KEYS
 from policy.periods import duration as parsed
 
@@ -16,26 +17,12 @@ def words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-METADATA_FIELDS = words(
-    """model_rpm_limit model_tpm_limit model_itpm_limit model_otpm_limit default_estimated_output_tokens
-    default_estimated_output_tokens_per_model mcp_rpm_limit tag_rpm_limit rpm_limit_type tpm_limit_type enforced_params
-    temp_budget_increase temp_budget_expiry allowed_vector_store_indexes enforced_batch_output_expires_after
-    enforced_file_expires_after throttle_on_budget_exceeded enable_prompt_caching end_user_budget_id
-    disable_global_guardrails guardrails policies tags team_member_key_duration prompts logging secret_manager_settings
-    allowed_passthrough_routes denied_passthrough_routes"""
-)
-"""Fields of a request that LiteLLM keeps in the key's metadata."""
-
 _PASSING = words(
     """key new_key new_master_key grace_period duration spend send_invite_email token token_id key_hash total_spend
     budget_reset_at status litellm_budget_table org_id model_spend model_max_budget_usage budget_limits_usage
     object_permission_id last_active user created_by_user deleted_at deleted_by"""
 )
 """What a request says for itself alone, and what is ours to say: never kept from a body."""
-
-_EMPTY: dict[str, Any] = {"models": [], "allowed_routes": [], "aliases": {}, "metadata": {}, "model_max_budget": {}}
-_EMPTY |= {"budget_limits": [], "blocked": False, "auto_rotate": False}
-"""What null means for a column that cannot be null."""
 
 _OURS = words(
     """key_id key_name service rotation_count last_rotation_at key_rotation_at extra expires
@@ -166,16 +153,16 @@ class KeyTerms(WithTerms):
         found = {name: value for name, value in self.given().items() if name in KEYS.columns - _OURS}
         if self.budget_limits is not None:
             found["budget_limits"] = [one.model_dump(mode="json") for one in self.budget_limits]
-        return {name: _EMPTY.get(name) if value is None else value for name, value in found.items()}
+        return emptied(found)
 
     def in_metadata(self) -> dict[str, Any]:
         """Fields that are kept in the metadata, as JSON; null says nothing."""
-        every = self.model_dump(mode="json", include=set(METADATA_FIELDS), exclude_unset=True)
+        every = self.model_dump(mode="json", include=set(FOLDED), exclude_unset=True)
         return {name: value for name, value in every.items() if value is not None}
 
     def in_extra(self) -> dict[str, Any]:
         """All other fields that are kept, as JSON; null takes one away."""
-        dropped = METADATA_FIELDS | _PASSING | KEYS.columns
+        dropped = FOLDED | _PASSING | KEYS.columns
         return self.model_dump(mode="json", exclude=set(dropped), exclude_unset=True)
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import msgspec
+from pydantic import BaseModel, Field
 
+from api.management.fields import Order
 from api.management.keys import rights
 from api.management.keys.bodies import MOST, Which
 from api.management.keys.changing import peppered
@@ -20,6 +22,10 @@ from ledger.pages import Slice
 from ledger.pool import Asked
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused
+
+Page = Annotated[int, Field(ge=1, le=10**9)]
+Size = Annotated[int, Field(ge=1, le=100)]
+Text = Annotated[str | None, Field(max_length=300)]
 
 
 async def info(work: Work, given: str | None) -> dict[str, Any]:
@@ -51,32 +57,32 @@ async def infos(work: Work, body: Which) -> dict[str, Any]:
     return {"key": body.keys, "info": found}
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """What `/key/list` is asked for, as LiteLLM names it. Pages begin with 1."""
+class KeyQuery(BaseModel):
+    """The query of `/key/list`."""
 
-    page: int = 1
-    size: int = 10
-    user_id: str | None = None
-    team_id: str | None = None
-    organization_id: str | None = None
-    key_hash: str | None = None
-    key_alias: str | None = None
-    search: str | None = None
+    page: Page = 1
+    size: Size = 10
+    user_id: Text = None
+    team_id: Text = None
+    organization_id: Text = None
+    key_hash: Text = None
+    key_alias: Text = None
+    search: Text = None
     return_full_object: bool = False
     include_team_keys: bool = False
     include_created_by_keys: bool = False
-    sort_by: str | None = None
-    sort_order: str = "desc"
-    expand: Sequence[str] = ()
-    status: str | None = None
-    expires: str | None = None
-    project_id: str | None = None
-    agent_id: str | None = None
-    access_group_id: str | None = None
+    sort_by: Literal["spend", "max_budget", "created_at", "updated_at", "token", "key_alias"] | None = None
+    sort_order: Order = "desc"
+    expand: list[str] = []
+    status: Literal["active", "expired", "revoked", "deleted"] | None = None
+    expires: Literal["active", "expired"] | None = None
+    project_id: Text = None
+    agent_id: Text = None
+    access_group_id: Text = None
     substring_matching: bool = False
 
 
-async def listing(work: Work, asked: Query) -> dict[str, Any]:
+async def listing(work: Work, asked: KeyQuery) -> dict[str, Any]:
     """A page of the keys that the caller may see: their ids, or all of each."""
     pepper = await peppered(work)
     full = asked.return_full_object or "user" in asked.expand
@@ -127,9 +133,7 @@ async def _told(on: Asked, work: Work, row: Row) -> dict[str, Any]:
 
 
 async def _full(on: Asked, work: Work, ids: Sequence[str], with_users: bool) -> list[dict[str, Any]]:
-    rows = await tenants.matching(on, tenants.KEYS, {"key_id": list(ids)}, limit=len(ids))
-    keys = {key["token"]: key for key in await shown(on, work.office, rows)}
-    ordered = [keys[one] for one in ids if one in keys]
+    ordered = await shown(on, work.office, await tenants.in_order(on, tenants.KEYS, ids))
     if with_users:
         who = sorted({one for key in ordered for one in (key["user_id"], key["created_by"]) if one})
         found = await tenants.matching(on, tenants.USERS, {"user_id": who}, limit=len(who))
@@ -147,7 +151,7 @@ def _with_users(key: dict[str, Any], users: dict[str, Row]) -> None:
         key["created_by_user"] = {name: maker[name] for name in ("user_id", "user_email", "user_alias")}
 
 
-async def _sight(on: Asked, work: Work, asked: Query) -> Sight:
+async def _sight(on: Asked, work: Work, asked: KeyQuery) -> Sight:
     access = work.access
     if access.reads_all:
         return Sight(
@@ -168,7 +172,7 @@ async def _sight(on: Asked, work: Work, asked: Query) -> Sight:
     return await _own_sight(on, work, asked)
 
 
-async def _own_sight(on: Asked, work: Work, asked: Query) -> Sight:
+async def _own_sight(on: Asked, work: Work, asked: KeyQuery) -> Sight:
     access = work.access
     more = asked.include_team_keys
     members = sorted(access.teams) if more or asked.include_created_by_keys else []
@@ -196,7 +200,7 @@ async def _teams_that_show(on: Asked, teams: list[str]) -> set[str]:
     return {row["team_id"] for row in rows if Act.LIST in rights.grants(row)}
 
 
-def _filter(work: Work, asked: Query, ids: dict[str, str]) -> Filter:
+def _filter(work: Work, asked: KeyQuery, ids: dict[str, str]) -> Filter:
     found = asked.search and ids.get(asked.search)
     return Filter(
         now=work.office.now(),

@@ -1,6 +1,6 @@
 """`/key/*`: virtual keys."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
@@ -8,16 +8,11 @@ from api.management.keys import bulk, changing, ending, issuing, reading, rotati
 from api.management.keys.bodies import ChangedKey, NewKey, One, Reset, RotatedKey, Which
 from api.management.keys.bulk import ManyChanges, TeamChange
 from api.management.keys.desk import Working
+from api.management.keys.reading import KeyQuery, Page, Size, Text
 from api.management.keys.rights import Act
 from api.management.office import answer
-from schemas.failures import Kind, Refused
 
 ROUTER = APIRouter(tags=["keys"])
-Page = Annotated[int, Query(ge=1, le=10**9)]
-Size = Annotated[int, Query(ge=1, le=100)]
-Text = Annotated[str | None, Query(max_length=300)]
-Column = Literal["spend", "max_budget", "created_at", "updated_at", "token", "key_alias"]
-Status = Literal["active", "expired", "revoked", "deleted"]
 
 
 @ROUTER.post("/key/generate")
@@ -105,55 +100,8 @@ async def infos(work: Working, body: Which) -> Response:
 
 
 @ROUTER.get("/key/list")
-async def listing(  # noqa: PLR0913 -- each is a field of LiteLLM's query
-    work: Working,
-    *,
-    page: Page = 1,
-    size: Size = 10,
-    user_id: Text = None,
-    team_id: Text = None,
-    organization_id: Text = None,
-    key_hash: Text = None,
-    key_alias: Text = None,
-    search: Text = None,
-    return_full_object: bool = False,
-    include_team_keys: bool = False,
-    include_created_by_keys: bool = False,
-    sort_by: Column | None = None,
-    sort_order: str = "desc",
-    expand: Annotated[list[str] | None, Query()] = None,
-    status: Status | None = None,
-    expires: Literal["active", "expired"] | None = None,
-    project_id: Text = None,
-    agent_id: Text = None,
-    access_group_id: Text = None,
-    substring_matching: bool = False,
-) -> Response:
+async def listing(work: Working, asked: Annotated[KeyQuery, Query()]) -> Response:
     """A page of the keys that the caller may see: their ids, or all of each with `return_full_object`."""
-    if sort_order.lower() not in ("asc", "desc"):
-        raise Refused(Kind.INVALID_REQUEST, "sort_order is 'asc' or 'desc'.", param="sort_order")
-    asked = reading.Query(
-        page=page,
-        size=size,
-        user_id=user_id,
-        team_id=team_id,
-        organization_id=organization_id,
-        key_hash=key_hash,
-        key_alias=key_alias,
-        search=search,
-        return_full_object=return_full_object,
-        include_team_keys=include_team_keys,
-        include_created_by_keys=include_created_by_keys,
-        sort_by=sort_by,
-        sort_order=sort_order.lower(),
-        expand=tuple(expand or ()),
-        status=status,
-        expires=expires,
-        project_id=project_id,
-        agent_id=agent_id,
-        access_group_id=access_group_id,
-        substring_matching=substring_matching,
-    )
     return answer(await reading.listing(work, asked))
 
 

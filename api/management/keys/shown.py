@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal
 from typing import Any
 
+from api.management import amounts
+from api.management.linked_budgets import by_id
 from api.management.office import Office
-from ledger import tenants
 from ledger.balances import Spent, spent
 from ledger.pool import Asked
 from ledger.tenants import Row
@@ -35,9 +35,7 @@ _HIDDEN = ("key_id", "extra", "service")
 
 async def shown(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """These keys, each with `token`, `spend`, `total_spend`, `budget_reset_at` and the row of its budget."""
-    wanted = sorted({row["budget_id"] for row in rows if row["budget_id"]})
-    found = await tenants.matching(on, tenants.BUDGETS, {"budget_id": wanted}, limit=len(wanted)) if wanted else []
-    budgets = {budget["budget_id"]: budget for budget in found}
+    budgets = await by_id(on, [row["budget_id"] for row in rows])
     accounts = [(_account(row), period_of(row, budgets.get(row["budget_id"]))) for row in rows]
     spends = await spent(on, accounts) if accounts else {}
     return [
@@ -54,21 +52,10 @@ def period_of(row: Row, budget: Row | None) -> str:
 async def usage(on: Asked, row: Row) -> dict[str, Any]:
     """What the key has spent in each of its further budgets: those of models, and those of other windows."""
     found: dict[str, Any] = {}
-    models = {
-        model: terms.get("time_period") or terms.get("budget_duration")
-        for model, terms in row["model_max_budget"].items()
-    }
-    if models:
-        accounts = {model: Account("key_model", row["key_id"], model) for model in models}
-        spends = await spent(on, [(accounts[model], period) for model, period in models.items()])
-        found["model_max_budget_usage"] = {
-            model: {
-                "current_spend": spends[accounts[model]].window,
-                "budget_limit": _number(row["model_max_budget"][model].get("budget_limit")),
-                "time_period": period,
-            }
-            for model, period in models.items()
-        }
+    if row["model_max_budget"]:
+        found["model_max_budget_usage"] = await amounts.spent_by_model(
+            on, "key_model", row["key_id"], row["model_max_budget"]
+        )
     if row["budget_limits"]:
         windows = [one["budget_duration"] for one in row["budget_limits"]]
         one_each = [await spent(on, [(_account(row), period)]) for period in windows]
@@ -104,21 +91,7 @@ def _account(row: Row) -> Account:
 
 
 def _key(row: Row, office: Office, budget: Row | None, spends: Spent) -> dict[str, Any]:
-    now, period = office.now(), period_of(row, budget)
-    limits = [
-        {
-            **one,
-            "max_budget": _number(one["max_budget"]),
-            "reset_at": window(one["budget_duration"], now, office.zone)[1],
-        }
-        for one in row["budget_limits"]
-    ]
-    models = {
-        model: {
-            name: _number(value) if name in ("budget_limit", "max_budget") else value for name, value in one.items()
-        }
-        for model, one in row["model_max_budget"].items()
-    }
+    period = period_of(row, budget)
     return {
         **_BLANK,
         **row["extra"],
@@ -127,12 +100,8 @@ def _key(row: Row, office: Office, budget: Row | None, spends: Spent) -> dict[st
         "org_id": row["organization_id"],
         "spend": spends.window,
         "total_spend": spends.total,
-        "budget_limits": limits or None,
-        "model_max_budget": models,
-        "budget_reset_at": window(period, now, office.zone)[1] if period else None,
+        "budget_limits": amounts.of_windows(row["budget_limits"], office),
+        "model_max_budget": amounts.of_models(row["model_max_budget"]),
+        "budget_reset_at": window(period, office.now(), office.zone)[1] if period else None,
         "litellm_budget_table": budget,
     }
-
-
-def _number(value: Any) -> Decimal | None:
-    return None if value is None else Decimal(value)

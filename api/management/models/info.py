@@ -11,9 +11,10 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from api.management.models.listing import Entry, groups, listed
-from api.management.office import answer
 from api.management.models.stock import Stock
+from api.management.office import answer
 from ledger.prices import PriceBook
+from schemas.access import Access
 from schemas.failures import Kind, Refused
 
 May = Callable[[str], bool]
@@ -52,16 +53,14 @@ class Which(BaseModel):
         return entries if key is None else sorted(entries, key=_BY[key], reverse=self.sortOrder == "desc")
 
 
-def routes(
-    stock: Stock, prices: PriceBook, member: Callable[..., Any], may_of: Callable[[Any], May] = lambda _: lambda _: True
-) -> APIRouter:
+def routes(stock: Stock, prices: PriceBook, member: Callable[..., Any], may_of: Callable[[Access], May]) -> APIRouter:
     """The routes. `member` is a dependency that lets every key pass; `may_of` says what its holder may see."""
     router = APIRouter(tags=["model management"])
     admitted = Depends(member)
 
     @router.get("/model/info")
     @router.get("/v1/model/info", include_in_schema=False)
-    async def info(who: Annotated[Any, admitted], litellm_model_id: str | None = None) -> Response:
+    async def info(who: Annotated[Access, admitted], litellm_model_id: str | None = None) -> Response:
         """Every deployment, or the one with this id. Keys are never shown."""
         found = listed(stock, prices, may_of(who))
         if litellm_model_id is not None:
@@ -72,7 +71,7 @@ def routes(
         return answer({"data": found})
 
     @router.get("/v2/model/info")
-    async def info_by_pages(who: Annotated[Any, admitted], which: Annotated[Which, Query()]) -> Response:
+    async def info_by_pages(who: Annotated[Access, admitted], which: Annotated[Which, Query()]) -> Response:
         """The same by pages, searched and sorted."""
         found = which.ordered([entry for entry in listed(stock, prices, may_of(who)) if which.fits(entry)])
         page, size = which.page, which.size
@@ -80,7 +79,7 @@ def routes(
         return answer({"data": found[(page - 1) * size : page * size], **rest})
 
     @router.get("/model_group/info")
-    async def group_info(who: Annotated[Any, admitted], model_group: str | None = None) -> Response:
+    async def group_info(who: Annotated[Access, admitted], model_group: str | None = None) -> Response:
         """Every model group, or this one: what its deployments have together."""
         found = groups(stock.config, prices, may_of(who))
         return answer({"data": [one for one in found if model_group in (None, one["model_group"])]})

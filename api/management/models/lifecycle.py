@@ -19,8 +19,8 @@ from api.management.models.entries import (
     made,
     written,
 )
-from api.management.office import answer
 from api.management.models.stock import Stock
+from api.management.office import answer
 from ledger import audit
 from ledger import models as ledger
 from ledger.models import Model, Row
@@ -40,35 +40,35 @@ def routes(pool: Pool, stock: Stock, admin: Callable[..., Any]) -> APIRouter:
     admitted = Depends(admin)
 
     @router.post("/model/new")
-    async def new(body: NewModel, who: Annotated[Any, admitted]) -> Response:
+    async def new(body: NewModel, who: Annotated[Access, admitted]) -> Response:
         """Add a model; its row. `os.environ/NAME` in `litellm_params` means this process's variables."""
-        return answer(await clerk.add(body, _caller(who)))
+        return answer(await clerk.add(body, who.caller))
 
     @router.post("/model/update")
-    async def update(body: ModelPatch, who: Annotated[Any, admitted]) -> Response:
+    async def update(body: ModelPatch, who: Annotated[Access, admitted]) -> Response:
         """Change the fields that are given and not null, of the model `model_info.id`; its row."""
-        return answer(await clerk.change(id_of(body), body, _caller(who), clears=False))
+        return answer(await clerk.change(id_of(body), body, who.caller, clears=False))
 
     @router.patch("/model/{model_id:path}/update")
-    async def patch(model_id: str, body: ModelPatch, who: Annotated[Any, admitted]) -> Response:
+    async def patch(model_id: str, body: ModelPatch, who: Annotated[Access, admitted]) -> Response:
         """Change the fields that are given; null removes a parameter that is not secret. The row."""
-        return answer(await clerk.change(model_id, body, _caller(who), clears=True))
+        return answer(await clerk.change(model_id, body, who.caller, clears=True))
 
     @router.post("/model/delete")
-    async def delete(body: ModelId, who: Annotated[Any, admitted]) -> dict[str, str]:
+    async def delete(body: ModelId, who: Annotated[Access, admitted]) -> dict[str, str]:
         """Remove a model. Calls under way end as they began."""
-        await clerk.remove(body.id, _caller(who))
+        await clerk.remove(body.id, who.caller)
         return {"message": f"Model: {body.id} deleted successfully"}
 
     @router.post("/model/block")
-    async def block(body: BlockedModel, who: Annotated[Any, admitted]) -> Response:
+    async def block(body: BlockedModel, who: Annotated[Access, admitted]) -> Response:
         """Have nothing sent to a model until it is unblocked; its row."""
-        return answer(await clerk.change(body.model_id, ModelPatch(blocked=True), _caller(who), clears=True))
+        return answer(await clerk.change(body.model_id, ModelPatch(blocked=True), who.caller, clears=True))
 
     @router.post("/model/unblock")
-    async def unblock(body: BlockedModel, who: Annotated[Any, admitted]) -> Response:
+    async def unblock(body: BlockedModel, who: Annotated[Access, admitted]) -> Response:
         """Use a model again; its row."""
-        return answer(await clerk.change(body.model_id, ModelPatch(blocked=False), _caller(who), clears=True))
+        return answer(await clerk.change(body.model_id, ModelPatch(blocked=False), who.caller, clears=True))
 
     return router
 
@@ -158,10 +158,6 @@ def _action(before: Model, after: Model) -> str:
     if before._replace(blocked=after.blocked) != after or before.blocked == after.blocked:
         return "updated"
     return "blocked" if after.blocked else "unblocked"
-
-
-def _caller(who: Access | Caller) -> Caller:
-    return who.caller if isinstance(who, Access) else who
 
 
 def _taken(id: str) -> Refused:

@@ -7,15 +7,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Response
 from pydantic import Field, model_validator
 
-from api.management import teams_shown
 from api.management.attachments import remove_keys
 from api.management.fields import Body, Json, Name
 from api.management.linked_budgets import TERMS, WithBudget, settle
-from api.management.metadata import OWNED, closed, merged
+from api.management.metadata import closed, merged, recorded
 from api.management.office import Caller, Change, Desk, answer, forbidden, missing
-from api.management.organizations.shown import one, recorded
+from api.management.organizations.shown import one
 from api.management.rules import ForTeams
-from ledger import organizations, teams, tenants
+from api.management.teams.changing import remove
+from ledger import organizations, tenants
 from ledger.pepper import Seal
 from ledger.tenants import Row
 from schemas.access import Access
@@ -155,13 +155,8 @@ async def _remove(change: Change, row: Row) -> None:
     on, id = change.connection, row["organization_id"]
     found = await tenants.matching(on, tenants.TEAMS, {"organization_id": id}, limit=_MOST_TEAMS)
     await remove_keys(change, {"organization_id": id})
-    await remove_keys(change, {"team_id": [team["team_id"] for team in found]})
     for team in found:
-        change.touches("user", *await teams.remove_members(on, team["team_id"]))
-        if (budget := team["metadata"].get(OWNED)) is not None:
-            await tenants.remove(on, tenants.BUDGETS, budget)
-        await tenants.remove(on, tenants.TEAMS, team["team_id"])
-        await change.record("deleted", "team", team["team_id"], teams_shown.recorded(team), None)
+        await remove(change, team)
     change.touches("user", *await organizations.remove_members(on, id))
     await tenants.remove(on, tenants.ORGANIZATIONS, id)
     await change.record("deleted", "organization", id, recorded(row), None)

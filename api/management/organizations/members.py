@@ -5,16 +5,15 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Response
 from pydantic import BeforeValidator, Field
 
-from api.management import users_shown
+from api.management import profiles
 from api.management.fields import Body, Money, Name
 from api.management.linked_budgets import settle
 from api.management.office import Caller, Change, Desk, Office, answer, missing
 from api.management.organizations.rights import check_manages, check_member
 from api.management.organizations.shown import memberships
-from api.management.teams.bodies import OneUser
-from api.management.teams.joining import meant, resolved
+from api.management.people import OneUser, meant, resolved
 from api.management.rules import ForUsers
-from ledger import organizations, tenants, users
+from ledger import organizations, tenants
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused
 
@@ -68,7 +67,7 @@ async def add(body: NewMembers, desk: Desk, caller: Caller, rules: ForUsers) -> 
             check_member(caller, user["user_role"])
             added.append(user)
             joined.append(await _join(change, body, user["user_id"], person.role))
-        shown = await users_shown.shown(change.connection, desk, added)
+        shown = await profiles.shown(change.connection, desk, added)
         members = [await _shown(change, desk, row) for row in joined]
     found = {"organization_id": body.organization_id, "updated_users": shown}
     return answer({**found, "updated_organization_memberships": members})
@@ -118,15 +117,11 @@ async def _join(change: Change, body: NewMembers, user: str, role: str) -> Row:
 
 async def _member(change: Change, person: OneMember) -> Row:
     """The place of the one who is meant, locked. Raises `Refused`."""
-    email = person.user_email
-    if person.user_id is not None or email is None:
-        user_id = person.user_id
-    else:
-        user_id = meant(await users.with_email(change.connection, email), person)
+    user_id = person.user_id or await meant(change.connection, person)
     key = (person.organization_id, user_id)
     row = await tenants.find(change.connection, tenants.ORGANIZATION_MEMBERS, *key, lock=True)
     if user_id is None or row is None:
-        raise Refused(Kind.NOT_FOUND, f"'{user_id or email}' is not in the organization.", param="user_id")
+        raise Refused(Kind.NOT_FOUND, f"'{user_id or person.user_email}' is not in the organization.", param="user_id")
     user = await tenants.find(change.connection, tenants.USERS, user_id)
     check_member(change.access, user["user_role"] if user else None)
     return row

@@ -42,10 +42,7 @@ async def listing(
             limit=page_size,
             offset=(page - 1) * page_size,
         )
-        rows = await tenants.matching(
-            pool, tenants.ORGANIZATIONS, {"organization_id": found}, order=["created_at"], limit=len(found)
-        )
-        return answer(await shown(pool, desk, rows))
+        return answer(await shown(pool, desk, await tenants.in_order(pool, tenants.ORGANIZATIONS, found)))
 
 
 @ROUTER.get("/organization/info")

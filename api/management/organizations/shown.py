@@ -4,15 +4,16 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.management import budgets, teams_shown
+from api.management import budgets
 from api.management.linked_budgets import by_id, standings
 from api.management.metadata import masked
 from api.management.office import Office
+from api.management.teams import shown as teams_shown
 from ledger import organizations, tenants
 from ledger.pool import Asked
 from ledger.tenants import Row
 
-MOST_TEAMS = 10_000
+_MOST_TEAMS = 10_000
 _ABSENT: Mapping[str, Any] = {
     "model_spend": {},
     "users": None,
@@ -22,11 +23,6 @@ _ABSENT: Mapping[str, Any] = {
 """What LiteLLM shows of an organization that was given none."""
 
 
-def recorded(row: Row) -> Row:
-    """An organization for the audit log: without secrets."""
-    return {**row, "metadata": masked(row["metadata"])}
-
-
 async def shown(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str, Any]]:
     """Organizations with their members, teams and budgets and what they have spent."""
     ids = [row["organization_id"] for row in rows]
@@ -34,7 +30,7 @@ async def shown(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str
     for member in await memberships(on, office, await organizations.members(on, ids)):
         members[member["organization_id"]].append(member)
     teams: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    found = await tenants.matching(on, tenants.TEAMS, {"organization_id": ids}, limit=MOST_TEAMS)
+    found = await tenants.matching(on, tenants.TEAMS, {"organization_id": ids}, limit=_MOST_TEAMS)
     for team in await teams_shown.shown(on, office, found):
         teams[team["organization_id"]].append(team)
     standing = await standings(on, office, "organization", {row["organization_id"]: row["budget_id"] for row in rows})

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 from fastapi import APIRouter, Query, Response
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
+from api.management.fields import Order
 from api.management.office import answer
 from api.management.spend.bounds import Day, Key, Text, midnight, moment, needed
 from api.management.spend.sight import View, Viewer
@@ -22,10 +23,6 @@ _NEVER = frozenset({"agent", "mcp", "batch"})  # kinds of LiteLLM's calls that a
 _TRUNCATED = {"x-litellm-spend-logs-truncated": "true"}
 
 Dollars = Annotated[Decimal | None, Field(allow_inf_nan=False, ge=-(10**12), le=10**12)]
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
 
 
 class Listing(BaseModel):
@@ -69,7 +66,7 @@ class Filters(BaseModel):
     sort_by: Literal["spend", "total_tokens", "startTime", "endTime", "request_duration_ms", "model", "ttft_ms"] = (
         "startTime"
     )
-    sort_order: Annotated[Literal["asc", "desc"], BeforeValidator(_lower)] = "desc"
+    sort_order: Order = "desc"
     search: Text = None
 
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Response
 
-from api.management import users_shown
+from api.management import profiles
 from api.management.keys import shown as keys_shown
 from api.management.office import Caller, Desk, answer, forbidden
 from api.management.spend import scopes
@@ -38,10 +38,7 @@ async def keys(view: Viewer, limit: Limit = 1000, offset: Offset = 0) -> Respons
         return answer([])
     with view.office.reading() as pool:
         ids = await dearest_keys(pool, None if view.access.reads_all else user, limit, offset)
-        rows = await tenants.matching(pool, tenants.KEYS, {"key_id": ids}, limit=limit)
-        place = {id: number for number, id in enumerate(ids)}
-        rows.sort(key=lambda row: place[row["key_id"]])
-        return answer(await keys_shown.shown(pool, view.office, rows))
+        return answer(await keys_shown.shown(pool, view.office, await tenants.in_order(pool, tenants.KEYS, ids)))
 
 
 @ROUTER.get("/spend/users")
@@ -56,10 +53,7 @@ async def users(view: Viewer, user_id: Text = None, limit: Limit = 1000, offset:
         user_id = user
     with view.office.reading() as pool:
         ids = [user_id] if user_id is not None else await dearest_users(pool, limit, offset)
-        rows = await tenants.matching(pool, tenants.USERS, {"user_id": ids}, limit=limit)
-        place = {id: number for number, id in enumerate(ids)}
-        rows.sort(key=lambda row: place[row["user_id"]])
-        return answer(await users_shown.shown(pool, view.office, rows))
+        return answer(await profiles.shown(pool, view.office, await tenants.in_order(pool, tenants.USERS, ids)))
 
 
 @ROUTER.get("/team/spend/by_user")

@@ -4,8 +4,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from api.management.fields import Body, Count, Json, Money, Name, Period, WithTerms
+from api.management.fields import Body, Count, Json, Money, Name, Period, WithTerms, emptied
 from api.management.metadata import merged
+from api.management.people import OneUser
 from ledger.tenants import Row
 
 _MOST_MEMBERS = 500
@@ -30,19 +31,6 @@ def _listed(value: Any) -> Any:
 
 def _nothing(value: Any) -> Any:
     return None if isinstance(value, str) and not value.strip() else value
-
-
-class OneUser(Body):
-    """Somebody, by id or by email."""
-
-    user_id: Name | None = None
-    user_email: Name | None = None
-
-    @model_validator(mode="after")
-    def _somebody(self) -> "OneUser":
-        if self.user_id is None and self.user_email is None:
-            raise ValueError("either user_id or user_email is needed")
-        return self
 
 
 class Member(OneUser):
@@ -79,10 +67,7 @@ class TeamFields(WithTerms):
     def columns(self, stored: Row) -> dict[str, Any]:
         """The columns that change; metadata as it would be stored but for its secrets. `stored`: the row as it is."""
         given, unknown = self.given(), self.unknown()
-        values = {name: given[name] for name in _COLUMNS & given.keys()}
-        for name, empty in (("models", []), ("model_max_budget", {}), ("blocked", False)):
-            if name in values and values[name] is None:
-                values[name] = empty
+        values = emptied({name: given[name] for name in _COLUMNS & given.keys()})
         if "organization_id" in values:
             values["organization_id"] = values["organization_id"] or None
         values["metadata"] = merged(self.metadata, unknown, stored["metadata"])

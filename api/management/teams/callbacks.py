@@ -7,18 +7,18 @@ from fastapi import APIRouter, Response
 from api.management.fields import Name
 from api.management.metadata import closed, masked
 from api.management.office import Caller, Desk, answer
+from api.management.rules import ForTeams
 from api.management.teams.bodies import Callback
 from api.management.teams.changing import changed
 from api.management.teams.rights import managed
 from api.management.teams.shown import one
-from api.management.rules import ForTeams
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused
 
-ROUTES = APIRouter(tags=["teams"])
+ROUTER = APIRouter(tags=["teams"])
 
 
-@ROUTES.post("/team/{team_id}/callback")
+@ROUTER.post("/team/{team_id}/callback")
 async def add_callback(team_id: Name, body: Callback, desk: Desk, caller: Caller, rules: ForTeams) -> Response:
     """Keep a callback; its credentials are sealed."""
     async with desk.change(caller) as change:
@@ -36,7 +36,7 @@ async def add_callback(team_id: Name, body: Callback, desk: Desk, caller: Caller
     return answer({"status": "success", "data": found})
 
 
-@ROUTES.get("/team/{team_id}/callback")
+@ROUTER.get("/team/{team_id}/callback")
 async def callbacks(team_id: Name, desk: Desk, caller: Caller) -> Response:
     """The team's callbacks; credentials are masked."""
     with desk.reading() as pool:
@@ -44,7 +44,7 @@ async def callbacks(team_id: Name, desk: Desk, caller: Caller) -> Response:
     return answer({"status": "success", "data": {"team_id": team_id, **_effective(masked(row["metadata"]))}})
 
 
-@ROUTES.post("/team/{team_id}/disable_logging")
+@ROUTER.post("/team/{team_id}/disable_logging")
 async def disable_logging(team_id: Name, desk: Desk, caller: Caller) -> Response:
     """Forget the team's callbacks."""
     async with desk.change(caller) as change:
@@ -62,7 +62,7 @@ async def disable_logging(team_id: Name, desk: Desk, caller: Caller) -> Response
     )
 
 
-@ROUTES.delete("/team/{team_id}/callback/{callback_name}")
+@ROUTER.delete("/team/{team_id}/callback/{callback_name}")
 async def remove_callback(team_id: Name, callback_name: Name, desk: Desk, caller: Caller) -> Response:
     """Forget the callbacks with this name; those that are left."""
     async with desk.change(caller) as change:

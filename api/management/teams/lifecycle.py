@@ -5,12 +5,12 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from api.management.attachments import remove_keys
-from api.management.metadata import OWNED, closed
+from api.management.metadata import closed, recorded
 from api.management.office import Caller, Change, Desk, answer, forbidden
+from api.management.rules import ForTeams, ForUsers, TeamRules
 from api.management.teams.bodies import NewTeam, TeamId, TeamIds, TeamUpdate
 from api.management.teams.budgets import set_default
-from api.management.teams.changing import changed
+from api.management.teams.changing import changed, remove
 from api.management.teams.joining import join, place
 from api.management.teams.rights import (
     check_budgets,
@@ -19,8 +19,7 @@ from api.management.teams.rights import (
     governs,
     managed,
 )
-from api.management.teams.shown import one, recorded
-from api.management.rules import ForTeams, ForUsers, TeamRules
+from api.management.teams.shown import one
 from ledger import teams, tenants
 from ledger.tenants import Row
 from schemas.access import Access
@@ -76,13 +75,7 @@ async def delete(body: TeamIds, desk: Desk, caller: Caller) -> Response:
     """Remove teams with their keys and memberships: all of them or none."""
     async with desk.change(caller) as change:
         for team_id in sorted(set(body.team_ids)):
-            before = await managed(change.connection, caller, team_id, lock=True)
-            await remove_keys(change, {"team_id": team_id})
-            change.touches("user", *await teams.remove_members(change.connection, team_id))
-            if (budget_id := before["metadata"].get(OWNED)) is not None:
-                await tenants.remove(change.connection, tenants.BUDGETS, budget_id)
-            await tenants.remove(change.connection, tenants.TEAMS, team_id)
-            await change.record("deleted", "team", team_id, recorded(before), None)
+            await remove(change, await managed(change.connection, caller, team_id, lock=True))
     return answer({"deleted_teams": list(dict.fromkeys(body.team_ids))})
 
 

@@ -4,23 +4,22 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
-from api.management import teams_resets
 from api.management.attachments import remove_keys
 from api.management.metadata import OWNED
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden
+from api.management.people import meant
+from api.management.profiles import shown
+from api.management.rules import ForUsers, UserRules
 from api.management.teams.bodies import ManyMembers, Member, MemberUpdate, NewMembers, OneMember
 from api.management.teams.budgets import set_own
-from api.management.teams.joining import Joined, check_self, join, meant
+from api.management.teams.joining import Joined, check_self, join
 from api.management.teams.rights import absent_team, managed
 from api.management.teams.shown import memberships, one
-from api.management.rules import ForUsers, UserRules
-from api.management.people import shown
-from ledger import tenants, users
+from ledger import tenants
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused
 
 ROUTER = APIRouter(tags=["teams"])
-ROUTER.routes.extend(teams_resets.ROUTES.routes)
 _MOST = 500
 _TEMPORARY = ("temp_budget_increase", "temp_budget_expiry")
 
@@ -159,9 +158,7 @@ async def _everybody(change: Change) -> list[Member]:
 
 async def _member(change: Change, body: OneMember) -> Row:
     """The member who is meant. Raises `Refused` when there is none."""
-    user_id = body.user_id
-    if body.user_email is not None:
-        user_id = meant(await users.with_email(change.connection, body.user_email), body)
+    user_id = await meant(change.connection, body)
     found = None
     if user_id is not None:
         found = await tenants.find(change.connection, tenants.TEAM_MEMBERS, body.team_id, user_id, lock=True)

@@ -1,6 +1,5 @@
 """`/team/info`, `/team/list`, `/v2/team/list`, `/team/available`, `/team/{team_id}/members/me`: teams as they are."""
 
-from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -11,9 +10,9 @@ from api.management.attachments import MOST, shown_keys
 from api.management.fields import Name
 from api.management.metadata import OWNED
 from api.management.office import Caller, Desk, Office, answer, forbidden, missing
+from api.management.rules import ForTeams, ForUsers, TeamRules
 from api.management.teams.rights import governs
 from api.management.teams.shown import budget, memberships, one, shown
-from api.management.rules import ForTeams, ForUsers, TeamRules
 from ledger import pages, teams, tenants
 from ledger.pool import Asked
 from ledger.tenants import Row
@@ -63,7 +62,7 @@ async def listing(
     part = pages.Slice(_MOST_TEAMS, by="team_alias", descending=False)
     with desk.reading() as pool:
         wanted = _visible(caller, user_id, teams.Wanted(organization=organization, member=user_id))
-        rows = await _rows(pool, (await teams.find(pool, wanted, part)).ids)
+        rows = await tenants.in_order(pool, tenants.TEAMS, (await teams.find(pool, wanted, part)).ids)
         found = await shown(pool, desk, rows)
         places = await memberships(pool, desk, await teams.members(pool, [row["team_id"] for row in rows], user_id))
         aliases = {row["team_id"]: row["team_alias"] for row in rows}
@@ -104,7 +103,7 @@ async def page_of(desk: Desk, caller: Caller, asked: Annotated[TeamQuery, Query(
     wanted = _visible(caller, asked.user_id, filters)
     with desk.reading() as pool:
         total, ids = (0, []) if asked.status else await teams.find(pool, wanted, asked.part())
-        found = await shown(pool, desk, await _rows(pool, ids))
+        found = await shown(pool, desk, await tenants.in_order(pool, tenants.TEAMS, ids))
         keys = await teams.key_counts(pool, ids)
     for team in found:
         team["members_count"] = len(team["members"])
@@ -157,13 +156,6 @@ def _visible(caller: Access, user_id: str | None, wanted: teams.Wanted) -> teams
         visitor=me,
         own=caller.caller.team,
     )
-
-
-async def _rows(on: Asked, ids: Sequence[str]) -> list[Row]:
-    """The teams with these ids, in this order."""
-    found = await tenants.matching(on, tenants.TEAMS, {"team_id": list(ids)}, limit=len(ids))
-    rows = {row["team_id"]: row for row in found}
-    return [rows[team_id] for team_id in ids if team_id in rows]
 
 
 def _sees_keys(caller: Access, row: Row) -> bool:

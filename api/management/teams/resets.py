@@ -16,7 +16,7 @@ from ledger.tenants import Row
 from schemas.access import Account
 from schemas.failures import Kind, Refused
 
-ROUTES = APIRouter(tags=["teams"])
+ROUTER = APIRouter(tags=["teams"])
 
 
 class Reset(Body):
@@ -33,7 +33,7 @@ class _Place(NamedTuple):
     budget: Row
 
 
-@ROUTES.post("/team/{team_id}/member/{user_id}/reset_spend")
+@ROUTER.post("/team/{team_id}/member/{user_id}/reset_spend")
 async def reset_spend(team_id: Name, user_id: Name, body: Reset, desk: Desk, caller: Caller) -> Response:
     """The member has spent `reset_to` US dollars in the team, not more than he has, nor than he may."""
     async with desk.change(caller) as change:
@@ -57,7 +57,7 @@ async def reset_spend(team_id: Name, user_id: Name, body: Reset, desk: Desk, cal
     )
 
 
-@ROUTES.post("/team/{team_id}/member/{user_id}/reset_budget")
+@ROUTER.post("/team/{team_id}/member/{user_id}/reset_budget")
 async def reset_budget(team_id: Name, user_id: Name, desk: Desk, caller: Caller) -> Response:
     """The member has the budget that all have by default, or none when there is no such."""
     async with desk.change(caller) as change:

@@ -2,7 +2,6 @@
 
 from fastapi import APIRouter, Response
 
-from api.management import teams_callbacks
 from api.management.fields import Name
 from api.management.office import Caller, Desk, answer, forbidden
 from api.management.teams.bodies import ManyPermissions, TeamModels, TeamPermissions
@@ -13,7 +12,6 @@ from ledger import tenants
 from schemas.failures import Kind, Refused
 
 ROUTER = APIRouter(tags=["teams"])
-ROUTER.routes.extend(teams_callbacks.ROUTES.routes)
 _MOST_TEAMS = 10_000
 
 ALWAYS = ("/key/info", "/key/health")

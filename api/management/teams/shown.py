@@ -5,9 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from api.management import amounts, budgets
+from api.management.linked_budgets import by_id, period_of
 from api.management.metadata import masked
 from api.management.office import Office
-from ledger import teams, tenants
+from ledger import teams
 from ledger.balances import Spent, spent
 from ledger.pool import Asked
 from ledger.tenants import Row
@@ -32,11 +33,6 @@ _ABSENT: Mapping[str, Any] = {
     "access_group_details": None,
 }
 """What LiteLLM shows of a team that was given none."""
-
-
-def recorded(row: Row) -> Row:
-    """A team for the audit log: without secrets."""
-    return {**row, "metadata": masked(row["metadata"])}
 
 
 async def shown(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str, Any]]:
@@ -82,10 +78,8 @@ def _shown(row: Row, people: Iterable[Row], expense: Spent, office: Office) -> d
 
 async def memberships(on: Asked, office: Office, people: Sequence[Row]) -> list[dict[str, Any]]:
     """Members of teams with their budgets and what they have spent in the team. `people`: of `teams.members`."""
-    ids = sorted({person["budget_id"] for person in people if person["budget_id"] is not None})
-    rows = await tenants.matching(on, tenants.BUDGETS, {"budget_id": ids}, limit=len(ids))
-    terms = {row["budget_id"]: row for row in rows}
-    asked = [(_membership(person), _period(terms.get(person["budget_id"]))) for person in people]
+    terms = await by_id(on, [person["budget_id"] for person in people])
+    asked = [(_membership(person), period_of(terms.get(person["budget_id"]))) for person in people]
     expenses = await spent(on, asked)
     return [
         {
@@ -109,7 +103,3 @@ def budget(row: Row | None, office: Office) -> dict[str, Any] | None:
 
 def _membership(person: Row) -> Account:
     return Account("member", person["team_id"], person["user_id"])
-
-
-def _period(row: Row | None) -> str:
-    return (row or {}).get("budget_duration") or ""

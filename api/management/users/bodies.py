@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, SecretStr, model_validator
 
-from api.management.fields import Body, Json, Money, Name, Period, WithTerms
+from api.management.fields import Body, Json, Money, Name, Period, WithTerms, emptied
 from api.management.metadata import merged
+from api.management.people import OneUser
 from ledger.tenants import Row
 
 _MOST = 500
@@ -52,10 +53,7 @@ class UserFields(WithTerms):
     def columns(self, stored: Row) -> dict[str, Any]:
         """The columns that change. `stored`: the row as it is."""
         given, unknown = self.given(), self.unknown()
-        values = {name: given[name] for name in _COLUMNS & given.keys()}
-        for name, empty in (("models", []), ("model_max_budget", {})):
-            if name in values and values[name] is None:
-                values[name] = empty
+        values = emptied({name: given[name] for name in _COLUMNS & given.keys()})
         values["metadata"] = merged(self.metadata, unknown, stored["metadata"])
         extra = stored["extra"] | {name: value for name, value in unknown.items() if name not in _NOT_KEPT}
         values["extra"] = {name: value for name, value in extra.items() if value is not None}
@@ -85,18 +83,12 @@ class NewUser(UserFields):
     _no_password = model_validator(mode="before")(_without_password)
 
 
-class UserUpdate(UserFields):
+class UserUpdate(UserFields, OneUser):
     """The body of `/user/update`: what is given changes. The user is named by id or by email."""
 
     password: SecretStr | None = None
     spend: Money | None = None
     teams: Annotated[_Joinings | None, BeforeValidator(_teams)] = None
-
-    @model_validator(mode="after")
-    def _somebody(self) -> "UserUpdate":
-        if self.user_id is None and self.user_email is None:
-            raise ValueError("either user_id or user_email is needed")
-        return self
 
 
 class UserChange(UserFields):

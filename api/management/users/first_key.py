@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Any
 
 from api.management.keys.desk import KeyDesk
+from api.management.keys.terms import name_of
 from api.management.office import Change
 from api.management.users.bodies import NewUser
 from ledger import keys
@@ -33,7 +34,7 @@ async def first_key(change: Change, desk: KeyDesk, body: NewUser, user: Row, now
         change.connection,
         (await desk.pepper()).hash(secret.encode()),
         {
-            "key_name": f"sk-...{secret[-4:]}",
+            "key_name": name_of(secret),
             "key_alias": body.key_alias,
             "user_id": user["user_id"],
             "team_id": body.team_id,

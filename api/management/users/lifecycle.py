@@ -6,15 +6,15 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from api.management.attachments import remove_keys
-from api.management.metadata import closed
+from api.management.metadata import closed, recorded
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden, missing
-from api.management.teams.joining import check_email, made
+from api.management.people import check_email, made
+from api.management.profiles import one
+from api.management.rules import ForTeams, ForUsers, UserRules
 from api.management.teams.rights import absent_team
 from api.management.users.bodies import Joining, ManyUpdates, NewUser, UserIds, UserUpdate
 from api.management.users.first_key import NO_KEY, first_key
 from api.management.users.rights import check_new, governs
-from api.management.rules import ForTeams, ForUsers, UserRules
-from api.management.people import one, recorded
 from api.management.users.updating import Updating, join_teams
 from ledger import keys, tenants, users
 from ledger.tenants import Row

@@ -7,12 +7,12 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
-from api.management import teams_shown
 from api.management.attachments import shown_keys
 from api.management.fields import Name
 from api.management.office import Caller, Desk, Office, answer, forbidden, missing
+from api.management.profiles import one, shown
+from api.management.teams import shown as teams_shown
 from api.management.users.rights import sees, shares_team
-from api.management.people import one, shown
 from ledger import pages, tenants, users
 from ledger.pool import Pool
 from schemas.access import Access, Role
@@ -136,8 +136,7 @@ async def listing(desk: Desk, caller: Caller, asked: Annotated[UserQuery, Query(
     wanted = asked.wanted(_organizations(caller, _separated(asked.organization_ids)))
     with desk.reading() as pool:
         total, ids = await users.find(pool, wanted, asked.part())
-        rows = {row["user_id"]: row for row in await _rows(pool, ids)}
-        found = await shown(pool, desk, [rows[user_id] for user_id in ids if user_id in rows])
+        found = await shown(pool, desk, await tenants.in_order(pool, tenants.USERS, ids))
         counts = await users.key_counts(pool, ids)
     for user in found:
         user["key_count"] = counts.get(user["user_id"], 0)
@@ -170,10 +169,6 @@ def _as_sent(request: Request, user_id: str | None) -> str | None:
         if name == "user_id" and "\0" not in (plain := unquote(value)):
             return plain
     return user_id
-
-
-async def _rows(pool: Pool, ids: list[str]) -> list[tenants.Row]:
-    return await tenants.matching(pool, tenants.USERS, {"user_id": ids}, limit=len(ids))
 
 
 async def _described(pool: Pool, desk: Office, user_id: str) -> dict[str, Any] | None:

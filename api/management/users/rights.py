@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from api.management.office import forbidden
-from api.management.users.bodies import NewUser
 from api.management.rules import PRIVILEGED
+from api.management.users.bodies import NewUser
 from ledger import tenants
 from ledger.pool import Asked
 from ledger.tenants import Row

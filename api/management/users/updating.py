@@ -5,15 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from api.management.metadata import closed
+from api.management.metadata import closed, recorded
 from api.management.office import Change, Office, forbidden, missing
-from api.management.users.passwords import hash_of
-from api.management.teams.bodies import OneUser
-from api.management.teams.joining import check_email, made, meant, place
+from api.management.people import check_email, made, meant
+from api.management.rules import UserRules
+from api.management.teams.joining import place
 from api.management.teams.rights import absent_team
 from api.management.users.bodies import Joining, UserFields, UserUpdate
-from api.management.rules import UserRules
-from api.management.people import recorded
+from api.management.users.passwords import hash_of
 from ledger import keys, tenants, users
 from ledger.pepper import Seal
 from ledger.tenants import Row
@@ -88,8 +87,7 @@ class Updating:
         user_id = body.user_id
         if user_id is None and body.user_email is not None:
             await users.hold_email(self.change.connection, body.user_email)
-            found = await users.with_email(self.change.connection, body.user_email)
-            user_id = meant(found, OneUser(user_email=body.user_email))
+            user_id = await meant(self.change.connection, body)
         row = None
         if user_id is not None:
             row = await tenants.find(self.change.connection, tenants.USERS, user_id, lock=True)
