@@ -55,6 +55,8 @@ async def main() -> int:
         stack.enter_context(process([str(BUILT / "mock"), str(port)], dict(os.environ), "mock"))
         on = stack.enter_context(servers())
         urls = stack.enter_context(own_place(on))
+        on.postgres.postgres.run("ALTER SYSTEM SET track_functions = 'pl'")
+        on.postgres.postgres.run("SELECT pg_reload_conf()")
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="penstock-bench-")))
         house = await stack.enter_async_context(separate(config, folder, 1, 1, **urls))
         pool = await open_pool(urls["DATABASE_URL"])
@@ -71,24 +73,26 @@ async def _measured(args: argparse.Namespace, on: Servers, house: House, pool: P
     (folder / "keys").write_text("".join(f"{key}\n" for key in keys))
     await pool.execute("ANALYZE")
     one = ["-H", f"Authorization: Bearer {keys[0]}"]
-    figures = await _against_master(args, on, house, KEY, one)
+    figures = await _against_master(args, on, house, pool, KEY, one)
     await pool.execute(_FILL, args.stored - args.used, timeout=600)
     await pool.execute("ANALYZE")
-    return figures + await _against_master(args, on, house, KEYS, [*one, "-K", str(folder / "keys")])
+    return figures + await _against_master(args, on, house, pool, KEYS, [*one, "-K", str(folder / "keys")])
 
 
 async def _against_master(
-    args: argparse.Namespace, on: Servers, house: House, name: str, with_key: list[str]
+    args: argparse.Namespace, on: Servers, house: House, pool: Pool, name: str, with_key: list[str]
 ) -> list[Figure]:
     options = {MASTER: ["-H", f"Authorization: Bearer {MASTER_KEY}"], name: with_key}
     for option in options.values():
         await load(house, WARMUP, *option)
     found: dict[str, list[float]] = {which: [] for which in options}
+    statements, calls = -await _statements(pool), 0.0
     parts: dict[str, list[dict[str, float]]] = {which: [] for which in options}
     wrong = 0.0
     for turn in range(args.rounds):
         for which in (MASTER, name) if turn % 2 else (name, MASTER):
-            cpu, bad = await _round(on, house, args.seconds, options[which])
+            cpu, bad, done = await _round(on, house, args.seconds, options[which])
+            calls += done if which == name else 0
             found[which].append(sum(cpu.values()))
             parts[which].append(cpu)
             wrong += bad
@@ -106,18 +110,29 @@ async def _against_master(
             )
             for part in parts[name][0]
         ),
+        told(f"{name}: lease statements per request", (statements + await _statements(pool)) / calls),
         at_most(f"{name}: requests not answered 200", wrong, 0),
     ]
 
 
-async def _round(on: Servers, house: House, seconds: float, options: list[str]) -> tuple[dict[str, float], float]:
+async def _statements(pool: Pool) -> int:
+    """How often leases were asked for so far."""
+    await pool.execute("SELECT pg_stat_force_next_flush()")
+    said = "SELECT coalesce(sum(calls), 0)::bigint FROM pg_stat_user_functions WHERE funcname = 'lease_budgets'"
+    found: int = await pool.fetchval(said)
+    return found
+
+
+async def _round(
+    on: Servers, house: House, seconds: float, options: list[str]
+) -> tuple[dict[str, float], float, float]:
     groups = {name: [pid] for name, pid in {**on.pids(), **{n: one.pid for n, one in house.processes.items()}}.items()}
     before = COUNT_CPU(groups)
     said = await load(house, seconds, *options)
     await asyncio.sleep(TAIL)
     after = COUNT_CPU(groups)
     done = max(1.0, said["sent_all"] - said["connerr"])
-    return {name: (after[name] - before[name]) * 1000 / done for name in groups}, failed(said)
+    return {name: (after[name] - before[name]) * 1000 / done for name in groups}, failed(said), done
 
 
 def _arguments() -> argparse.Namespace:

@@ -1,13 +1,17 @@
-"""Budgets and limits out of rows: what a key's entities must keep to, each counted on an account of its own."""
+"""Budgets and limits out of rows: what a key's entities must keep to, each counted on an account of its own.
+
+Metadata and JSON columns may hold what is no limit: it limits nothing, and raises nothing.
+"""
 
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
+from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from schemas.access import Account, Budget, Rate, Terms, Unit
 
 Row = Mapping[str, Any]
 _MINUTE, _DAY = 60, 86400
+_MOST = 10**15
 
 
 class Rules(NamedTuple):
@@ -52,16 +56,16 @@ def model_terms(of: Entities) -> dict[str, Terms]:
     """By model: `model_max_budget` of key and team, and `model_rpm_limit`, `model_tpm_limit` of their metadata."""
     found: dict[str, Terms] = {}
     for kind, row, name in (("key", of.key, of.key.get("key_id")), ("team", of.team, of.team.get("team_id"))):
-        metadata = row.get("metadata") or {}
-        budgets, rpm = row.get("model_max_budget") or {}, metadata.get("model_rpm_limit") or {}
-        tpm = metadata.get("model_tpm_limit") or {}
+        metadata = _object(row.get("metadata"))
+        budgets, rpm = _object(row.get("model_max_budget")), _object(metadata.get("model_rpm_limit"))
+        tpm = _object(metadata.get("model_tpm_limit"))
         for model in {*budgets, *rpm, *tpm}:
-            budget = budgets.get(model) or {}
+            budget = _object(budgets.get(model))
             limits = {
                 "max_budget": budget.get("budget_limit", budget.get("max_budget")),
-                "budget_duration": budget.get("time_period", budget.get("budget_duration")),
-                "rpm_limit": rpm.get(model),
-                "tpm_limit": tpm.get(model),
+                "budget_duration": _text(budget.get("time_period", budget.get("budget_duration"))),
+                "rpm_limit": _count(rpm.get(model)),
+                "tpm_limit": _count(tpm.get(model)),
             }
             account = Account(f"{kind}_model", str(name), model)
             terms = terms_of(account, f"{kind.title()}={name}, model={model}", limits)
@@ -100,7 +104,7 @@ def _of_key(of: Entities, rules: Rules) -> list[Terms]:
     if own["max_parallel_requests"] is None:
         own["max_parallel_requests"] = rules.default_parallel
     account, named = Account("key", key["key_id"]), f"Key={key.get('key_alias') or 'key'} ({key['key_name']})"
-    return [terms_of(account, named, own), _windows(account, named, key.get("budget_limits") or [])]
+    return [terms_of(account, named, own), _windows(account, named, key.get("budget_limits"))]
 
 
 def _of_team(of: Entities) -> list[Terms]:
@@ -108,7 +112,7 @@ def _of_team(of: Entities) -> list[Terms]:
     if not team:
         return []
     account, named = Account("team", team["team_id"]), f"Team={team['team_id']}"
-    limits = (team.get("extra") or {}).get("budget_limits") or []
+    limits = _object(team.get("extra")).get("budget_limits")
     return [terms_of(account, named, team), _windows(account, named, limits)]
 
 
@@ -123,14 +127,14 @@ def _of_user(of: Entities, rules: Rules) -> list[Terms]:
     return [found]
 
 
-def _windows(account: Account, named: str, limits: Iterable[Row]) -> Terms:
+def _windows(account: Account, named: str, limits: Any) -> Terms:
     """`budget_limits`: several budgets of one account, each with a period of its own."""
-    budgets = [
-        Budget(account=account, named=named, period=limit["budget_duration"], most=_money(limit["max_budget"]))
-        for limit in limits
-        if limit.get("budget_duration") and limit.get("max_budget") is not None
-    ]
-    return Terms(budgets=tuple(budgets))
+    found = []
+    for limit in map(_object, limits if isinstance(limits, list) else ()):
+        period, most = _text(limit.get("budget_duration")), _money(limit.get("max_budget"))
+        if period and most is not None:
+            found.append(Budget(account=account, named=named, period=period, most=most))
+    return Terms(budgets=tuple(found))
 
 
 def _joined(found: Iterable[Terms]) -> Terms:
@@ -141,5 +145,27 @@ def _joined(found: Iterable[Terms]) -> Terms:
     )
 
 
+def _object(value: Any) -> Row:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _count(value: Any) -> int | None:
+    """A whole number that can be counted to; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | Decimal) or not 0 <= value <= _MOST or value % 1:
+        return None
+    return int(value)
+
+
 def _money(value: Any) -> Decimal | None:
-    return None if value is None else Decimal(str(value))
+    """US dollars, also as text; None for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
+        return None
+    try:
+        found = Decimal(str(value))
+    except InvalidOperation:
+        return None
+    return found if found.is_finite() else None

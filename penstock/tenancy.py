@@ -88,7 +88,7 @@ async def open_tenancy(house: House, pool: Pool, prices: PriceBook, stack: Async
     try:
         state = {
             "office": office,
-            "keys": KeyDesk(salted, key_rules(config.tenants)),
+            "keys": KeyDesk(salted, key_rules(config.tenants), seal=seal),
             "users": user_rules(config.tenants),
             "teams": team_rules(config.tenants, seal),
         }

@@ -32,6 +32,7 @@ class Holding:
     short: list[int] = field(default_factory=list)  # what calls wait for, the oldest first
     asking: list[int] = field(default_factory=list)  # of these, what is being asked for now
     low: int = 0  # below this it asks for more before anybody waits
+    each: int = 0  # what one call wanted when somebody waited last
     plenty: bool = True  # less than half of the limit was in use, as far as we know
     recalled: bool = False  # others want what is not used
     surplus: int = 0  # of what is free, that is to go back
@@ -57,8 +58,10 @@ class Holding:
             return 0, 0
         elapsed = max(now - self.asked, 0.2)
         ahead = math.ceil(self.taken / elapsed * _AHEAD) if self.taken else 0
-        if self.plenty and self.asking:
-            ahead = max(ahead, _FEW * max(self.asking))
+        if self.asking:
+            self.each = max(self.asking)
+        if self.plenty:
+            ahead = max(ahead, _FEW * self.each)
         need = max(1, self._needs() - self.free if self.asking else ahead // _FEW)
         want = max(need, sum(self.asking) + ahead - self.free)
         far = self.plenty and self.asked > -math.inf and (self.free + want) * _SMALL < self._limit

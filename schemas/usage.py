@@ -37,6 +37,10 @@ class Status(StrEnum):
     LOST = "lost"  # announced, and nobody knows how it ended: estimated, replaced if its event arrives after all
 
 
+KEY_ACTOR = "key:"
+"""How the names begin by which keys without a user act."""
+
+
 class Caller(msgspec.Struct, frozen=True, omit_defaults=True):
     """Who pays: set once at the door, copied into every UsageEvent. Never holds a key, only its hash."""
 
@@ -52,6 +56,16 @@ class Caller(msgspec.Struct, frozen=True, omit_defaults=True):
     def payer(self) -> str:
         """Whose turn, answers and habits these are: the key's, or without one (a token) the user's in his team."""
         return self.key_hash or f"\0{self.user}\0{self.team}\0{self.organization}"
+
+    @property
+    def actor(self) -> str:
+        """How the audit log names who does something: the user, or `key:` and the key that has none.
+
+        Whoever makes a key chooses its alias, which by itself could be a user's id.
+        """
+        if self.user or not self.key_hash:
+            return self.user or self.key_alias
+        return f"{KEY_ACTOR}{self.key_alias or self.key_hash}"
 
 
 class UsageEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):

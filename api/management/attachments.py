@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.management.keys.shown import audited, shown
-from api.management.metadata import masked
+from api.management.keys.shown import shown
+from api.management.metadata import recorded
 from api.management.office import Change, Office
 from ledger import keys, tenants
 from ledger.pool import Asked
@@ -19,10 +19,7 @@ async def shown_keys(
 ) -> list[dict[str, Any]]:
     """Keys with these values, the newest first; never a secret. `aliases`: of teams, by id."""
     rows = await tenants.matching(on, tenants.KEYS, where, order=["-created_at"], limit=limit)
-    return [
-        {**key, "metadata": masked(key["metadata"]), "team_alias": aliases.get(key["team_id"] or "")}
-        for key in await shown(on, office, rows)
-    ]
+    return [{**key, "team_alias": aliases.get(key["team_id"] or "")} for key in await shown(on, office, rows)]
 
 
 async def remove_keys(change: Change, where: Mapping[str, Any]) -> Sequence[str]:
@@ -32,6 +29,6 @@ async def remove_keys(change: Change, where: Mapping[str, Any]) -> Sequence[str]
         ids = [row["key_id"] for row in rows]
         await keys.drop(change.connection, ids)
         for row in rows:
-            await change.record("deleted", "key", row["key_id"], audited(row), None)
+            await change.record("deleted", "key", row["key_id"], recorded(row), None)
         removed += ids
     return removed

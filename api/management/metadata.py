@@ -14,8 +14,13 @@ from ledger.pepper import Seal
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused
 
-_LIMITS = frozenset({"model_rpm_limit", "model_tpm_limit"})
-_ADAPTER: TypeAdapter[dict[str, int] | None] = TypeAdapter(dict[Name, Count] | None)
+_COUNTS: TypeAdapter[Any] = TypeAdapter(dict[Name, Count] | None)
+_NAMES: TypeAdapter[Any] = TypeAdapter(list[Name] | None)
+_READ: Mapping[str, tuple[TypeAdapter[Any], str]] = {
+    "model_rpm_limit": (_COUNTS, "an object of whole numbers by model"),
+    "model_tpm_limit": (_COUNTS, "an object of whole numbers by model"),
+    "tags": (_NAMES, "a list of names"),
+}
 
 HIDDEN = "***REDACTED***"
 _SEALED = "sealed:"
@@ -77,13 +82,17 @@ def merged(given: Mapping[str, Any] | None, unknown: dict[str, Any], stored: Map
             found.pop(name, None)
         else:
             found[name] = value
-    for name in _LIMITS & found.keys():
-        try:
-            _ADAPTER.validate_python(found[name])
-        except ValidationError:
-            said = f"{name} must be an object of whole numbers by model."
-            raise Refused(Kind.INVALID_REQUEST, said, param=name) from None
+    check_metadata(found)
     return found
+
+
+def check_metadata(metadata: Mapping[str, Any]) -> None:
+    """Raises `Refused(INVALID_REQUEST)` for limits of models and tags that are none: every request reads them."""
+    for name, (adapter, what) in _READ.items():
+        try:
+            adapter.validate_python(metadata.get(name))
+        except ValidationError:
+            raise Refused(Kind.INVALID_REQUEST, f"{name} must be {what}.", param=name) from None
 
 
 def closed(metadata: Mapping[str, Any], stored: Mapping[str, Any], seal: Seal | None) -> dict[str, Any]:
@@ -126,8 +135,9 @@ def _place(callback: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _callbacks(metadata: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    logging = metadata.get("logging")
-    found = [*(logging if isinstance(logging, list) else []), metadata.get("callback_settings")]
+    found: list[Any] = []
+    for value in (metadata.get("logging"), metadata.get("callback_settings")):
+        found += value if isinstance(value, list) else [value]
     return [one for one in found if isinstance(one, Mapping) and isinstance(one.get("callback_vars") or {}, Mapping)]
 
 
@@ -139,8 +149,8 @@ def _with_vars(metadata: Mapping[str, Any], each: Callable[[str, Any, Mapping[st
         return {**callback, "callback_vars": variables}
 
     found = dict(metadata)
-    if isinstance(found.get("logging"), list):
-        found["logging"] = [of(callback) for callback in found["logging"]]
-    if "callback_settings" in found:
-        found["callback_settings"] = of(found["callback_settings"])
+    for name in ("logging", "callback_settings"):
+        if name in found:
+            kept = found[name]
+            found[name] = [of(callback) for callback in kept] if isinstance(kept, list) else of(kept)
     return found

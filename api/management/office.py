@@ -43,8 +43,8 @@ class Change:
         """Into the audit log; and the entity is touched."""
         self.touches(entity, id)
         caller = self.access.caller
-        actor = caller.user or caller.key_alias
-        await audit.record(self.connection, audit.Entry(actor, caller.key_hash, action, entity, id, before, after))
+        entry = audit.Entry(caller.actor, caller.key_hash, action, entity, id, before, after)
+        await audit.record(self.connection, entry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,14 +7,17 @@ from typing import Any
 from api.management import amounts
 from api.management.metadata import masked
 from api.management.office import Office
+from api.management.sight import sees
 from ledger import tenants
 from ledger.balances import Spent, spent
 from ledger.pool import Asked
 from ledger.tenants import Row
 from policy.periods import window
-from schemas.access import Account
+from schemas.access import Access, Account
 
 _MOST_PLACES = 100_000
+KNOWN_TO_ALL = ("user_id", "user_email", "user_alias", "user_role")
+"""What everybody learns of a user who is in the same team or organization: who he is."""
 _ABSENT: Mapping[str, Any] = {
     "allowed_cache_controls": [],
     "policies": [],
@@ -46,6 +49,15 @@ async def shown(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str
             "organization_memberships": organizations[row["user_id"]],
         }
         for row in rows
+    ]
+
+
+async def shown_to(on: Asked, office: Office, access: Access, rows: Sequence[Row]) -> list[dict[str, Any]]:
+    """As `shown`; of a user whom the caller may not see only who he is."""
+    found = await shown(on, office, rows)
+    return [
+        user if await sees(on, access, user["user_id"]) else {name: user[name] for name in KNOWN_TO_ALL}
+        for user in found
     ]
 
 

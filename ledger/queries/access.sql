@@ -12,7 +12,7 @@ FROM key_hashes AS h
 JOIN virtual_keys AS k USING (key_id)
 LEFT JOIN teams AS t ON t.team_id = k.team_id
 LEFT JOIN users AS u ON u.user_id = k.user_id
-LEFT JOIN organizations AS o ON o.organization_id = coalesce(k.organization_id, t.organization_id)
+LEFT JOIN organizations AS o ON o.organization_id = coalesce(t.organization_id, k.organization_id)
 LEFT JOIN team_members AS m ON m.team_id = k.team_id AND m.user_id = k.user_id
 LEFT JOIN budgets AS kb ON kb.budget_id = k.budget_id
 LEFT JOIN budgets AS mb ON mb.budget_id = m.budget_id

@@ -87,7 +87,7 @@ async def _opened(of: Config, pool: Pool, heard: Callable[[frozenset[str]], None
             ROUTERS,
             VERSION,
             office=Office(pool, admit, heard, ZoneInfo(of.tenants.timezone)),
-            keys=KeyDesk(salted, key_rules(of.tenants)),
+            keys=KeyDesk(salted, key_rules(of.tenants), seal=seal),
             users=user_rules(of.tenants),
             teams=team_rules(of.tenants, seal),
         )

@@ -3,11 +3,12 @@
 from typing import Any
 
 from api.management.fields import Json
-from api.management.keys import guarded, limits, rights, terms
+from api.management.keys import guarded, limits, rights, stricter, terms
 from api.management.keys.bodies import ChangedKey, KeyTerms, One
 from api.management.keys.desk import Work
 from api.management.keys.rights import Act
-from api.management.keys.shown import audited, period_of, shown
+from api.management.keys.shown import period_of, shown
+from api.management.metadata import recorded
 from api.management.office import Change, forbidden
 from ledger import keys as stored_keys
 from ledger import tenants
@@ -49,7 +50,7 @@ async def update(work: Work, body: ChangedKey) -> dict[str, Any]:
         values = await revised(change, work, body, before, Act.UPDATE)
         row = await tenants.change(on, tenants.KEYS, [before["key_id"]], values)
         assert row is not None
-        await change.record("updated", "key", row["key_id"], audited(before), audited(row))
+        await change.record("updated", "key", row["key_id"], recorded(before), recorded(row))
         await spend_as_asked(on, work, body, row)
         found = (await shown(on, work.office, [row]))[0]
     return {**found, "key": body.key or row["key_id"]}
@@ -66,7 +67,7 @@ async def set_blocked(work: Work, body: One, blocked: bool) -> dict[str, Any]:
         row = await tenants.change(on, tenants.KEYS, [before["key_id"]], values)
         assert row is not None
         action = "blocked" if blocked else "unblocked"
-        await change.record(action, "key", row["key_id"], audited(before), audited(row))
+        await change.record(action, "key", row["key_id"], recorded(before), recorded(row))
         return (await shown(on, work.office, [row]))[0]
 
 
@@ -84,8 +85,6 @@ async def revised(change: Change, work: Work, body: KeyTerms, before: Row, act: 
     on = change.connection
     charge = await rights.may_touch(on, work, before, act)
     values = terms.values_of(work, body, before)
-    if not charge and guarded.changes_budget(values, body, before):
-        raise forbidden("change what this key may spend: that is for its admins")
     if not work.access.is_admin and values.get("user_id", before["user_id"]) != before["user_id"]:
         raise forbidden("give this key to another user, or to none")
     if body.project_id is not None and body.project_id != before["extra"].get("project_id"):
@@ -93,8 +92,14 @@ async def revised(change: Change, work: Work, body: KeyTerms, before: Row, act: 
     after: Row = before | values
     guarded.may_set_routes(work, body, before)
     team = await limits.team_of(on, after["team_id"], after["metadata"])
-    if after["team_id"] != before["team_id"]:
-        await _may_move(on, work, after, team, charge)
+    moves = after["team_id"] != before["team_id"]
+    if moves:
+        limits.in_teams_organization(values, team)
+    if not charge:
+        await _stricter(on, work, body, before, values)
+    if moves:
+        await _may_move(on, work, after, team)
+    limits.in_teams_organization(values, team)
     guarded.may_set_fields(work, body, before, await rights.standing(on, work, team))
     if team is not None and "models" in values and not work.access.is_admin:
         limits.models_of_team(work, values["models"], team)
@@ -102,22 +107,32 @@ async def revised(change: Change, work: Work, body: KeyTerms, before: Row, act: 
     return values | {"updated_by": work.actor}
 
 
+async def _stricter(on: Connection, work: Work, body: KeyTerms, before: Row, values: Json) -> None:
+    """An owner changes nothing of his key's budgets, and its limits only to stricter ones."""
+    if guarded.changes_budget(values, body, before):
+        raise forbidden("change what this key may spend: that is for its admins")
+    values["metadata"] = stricter.kept(values["metadata"], before["metadata"])
+    budget = before["budget_id"] and await tenants.find(on, tenants.BUDGETS, before["budget_id"])
+    was, will_be = (stricter.effective(row, budget or None) for row in (before, before | values))
+    name = stricter.loosened(was, will_be, work.keys.within)
+    if name is not None:
+        raise forbidden(f"raise or take away {name} of this key: that is for its admins")
+
+
 async def _fits(on: Connection, work: Work, body: KeyTerms, before: Row, values: Json, team: Row | None) -> None:
     """What is changed is within bounds and names what there is."""
     changed = {name: value for name, value in values.items() if value is not None and value != before[name]}
-    limits.within_bounds(body, work.keys.rules)
+    limits.within_bounds(body, work.keys.rules, before)
     limits.known_alias(changed.get("key_alias"), work.keys.rules)
     await limits.names_what_there_is(on, changed.get("key_alias"), changed.get("budget_id"), before["key_id"])
-    if "organization_id" in changed:
-        await rights.may_assign_organization(on, work, changed["organization_id"], team)
+    if body.organization_id is not None and "organization_id" in changed:
+        await rights.may_assign_organization(on, work, body.organization_id, team)
     await limits.guaranteed(on, before | values, team, before["key_id"])
 
 
-async def _may_move(on: Connection, work: Work, after: Row, team: Row | None, charge: bool) -> None:
-    """Into another team: one that has the key's models, user and limits. Out of all: only by who has it in charge."""
+async def _may_move(on: Connection, work: Work, after: Row, team: Row | None) -> None:
+    """Into another team, or none: a team that has the key's models, user and limits."""
     if after["team_id"] is None:
-        if not charge:
-            raise forbidden("take this key out of its team")
         return
     if team is None:
         raise Refused(Kind.INVALID_REQUEST, "There is no such team.", param="team_id")

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from api.management.fields import Count, Json, Money, Name, Period
 from api.management.office import Caller, Desk, Office
-from ledger.pepper import Pepper
+from ledger.pepper import Pepper, Seal
 from policy.periods import duration
 from schemas.access import Access
 
@@ -119,12 +119,16 @@ INHERITED = ("all-team-models", "all-proxy-models", "no-default-models")
 
 @dataclass(frozen=True, slots=True)
 class KeyDesk:
-    """The pepper, the rules, where new secrets come from, and which models a list allows (see `within`)."""
+    """The pepper, the rules, where new secrets come from, and which models a list allows (see `within`).
+
+    `seal` is the salt key's; without it callbacks with credentials are refused.
+    """
 
     pepper: Callable[[], Awaitable[Pepper]]
     rules: KeyRules = field(default_factory=KeyRules)
     secret: Callable[[], str] = new_secret
     within: Callable[[Sequence[str], str], bool] = within
+    seal: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +147,7 @@ class Work:
     @property
     def actor(self) -> str:
         """How `created_by` and `updated_by` name the caller."""
-        return self.user or self.access.caller.key_alias
+        return self.access.caller.actor
 
 
 def _work(request: Request, office: Desk, access: Caller) -> Work:

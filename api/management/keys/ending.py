@@ -7,7 +7,8 @@ from api.management.keys.bodies import MOST, Reset, Which
 from api.management.keys.changing import peppered, wanted
 from api.management.keys.desk import Work
 from api.management.keys.rights import Act
-from api.management.keys.shown import audited, period_of, shown
+from api.management.keys.shown import period_of, shown
+from api.management.metadata import recorded
 from ledger import keys as stored_keys
 from ledger import tenants
 from schemas.access import Account
@@ -30,7 +31,7 @@ async def delete(work: Work, body: Which) -> dict[str, Any]:
             row = await tenants.find(on, tenants.KEYS, key_id, lock=True)
             if row is not None:
                 await rights.may_touch(on, work, row, Act.DELETE)
-                await change.record("deleted", "key", key_id, audited(row), None)
+                await change.record("deleted", "key", key_id, recorded(row), None)
         await stored_keys.drop(on, ids)
     if not names:
         raise Refused(Kind.NOT_FOUND, "No keys found.", param="keys")

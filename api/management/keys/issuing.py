@@ -3,13 +3,15 @@
 import secrets
 from typing import Any
 
-from api.management.keys import guarded, limits, rights, terms
+from api.management.keys import guarded, limits, rights, stricter, terms
 from api.management.keys.bodies import NewKey
 from api.management.keys.desk import Work
 from api.management.keys.rights import Act
-from api.management.keys.shown import audited, shown
+from api.management.keys.shown import shown
+from api.management.metadata import recorded
 from api.management.office import forbidden
 from ledger import keys as stored_keys
+from ledger import tenants
 from ledger.pool import Asked
 from ledger.tenants import Row
 from schemas.access import Account
@@ -33,19 +35,20 @@ async def issue(work: Work, body: NewKey, act: Act = Act.GENERATE) -> dict[str, 
         team = await _team(on, work, body, act)
         await rights.may_generate(on, work, body, team, act)
         await _may_have(on, work, body, team)
+        said = stricter.said(body)
         limits.with_defaults(body, work.keys.rules)
         limits.within_bounds(body, work.keys.rules)
         secret = body.key or work.keys.secret()
         values = terms.values_of(work, body, None) | {"key_name": terms.name_of(secret)}
         values |= {"created_by": work.actor, "updated_by": work.actor}
         _as_service(values, service)
-        if team is not None:
-            values.setdefault("organization_id", team["organization_id"])
+        limits.in_teams_organization(values, team)
+        await _inherit(on, work, values, said, team)
         await limits.guaranteed(on, values, team)
         row = await stored_keys.add(on, pepper.hash(secret.encode()), values)
         if body.spend:
             await stored_keys.reset_spend(on, Account("key", row["key_id"]), body.spend, work.office.now())
-        await change.record("created", "key", row["key_id"], None, audited(row))
+        await change.record("created", "key", row["key_id"], None, recorded(row))
         found = (await shown(on, work.office, [row]))[0]
     return with_secret(found, secret)
 
@@ -82,6 +85,17 @@ async def _may_have(on: Asked, work: Work, body: NewKey, team: Row | None) -> No
         await rights.may_assign_organization(on, work, body.organization_id, team)
     if team is not None and not work.access.is_admin:
         limits.models_of_team(work, body.models or [], team)
+
+
+async def _inherit(on: Asked, work: Work, values: dict[str, Any], said: frozenset[str], team: Row | None) -> None:
+    """A key that makes one for its own user or team gives it no more than it has itself; one in charge gives any."""
+    where = {"team_id": values.get("team_id"), "organization_id": values.get("organization_id")}
+    if rights.in_charge(work, where, team):
+        return
+    own = await tenants.find(on, tenants.KEYS, work.access.caller.key_hash)
+    if own is not None:
+        budget = own["budget_id"] and await tenants.find(on, tenants.BUDGETS, own["budget_id"])
+        stricter.hand_on(values, said, stricter.effective(own, budget or None), work.keys.within)
 
 
 def _as_service(values: dict[str, Any], service: bool) -> None:

@@ -16,6 +16,7 @@ from schemas.failures import Kind, Refused
 
 _AMOUNTS = ("max_budget", "max_parallel_requests", "tpm_limit", "rpm_limit")
 _PERIODS = ("budget_duration", "duration")
+_COLUMN = {"duration": "expires"}
 
 
 def with_defaults(body: KeyTerms, rules: KeyRules) -> None:
@@ -34,8 +35,16 @@ def with_defaults(body: KeyTerms, rules: KeyRules) -> None:
             setattr(body, name, getattr(rules.bounds, name))
 
 
-def within_bounds(body: KeyTerms, rules: KeyRules) -> None:
-    """Nothing that a request asks for is above the configuration's bounds, else a 400."""
+def within_bounds(body: KeyTerms, rules: KeyRules, before: Row | None = None) -> None:
+    """Nothing that a request asks for is above the configuration's bounds, nor takes what they bound away, else a 400.
+
+    `before`: the key as it is.
+    """
+    for name in (*_AMOUNTS, *_PERIODS):
+        bound = getattr(rules.bounds, name)
+        there = before is not None and before[_COLUMN.get(name, name)] is not None
+        if there and bound is not None and name in body.model_fields_set and getattr(body, name) is None:
+            raise _above(name, "null", bound)
     for name in _AMOUNTS:
         value, bound = getattr(body, name), getattr(rules.bounds, name)
         if value is not None and bound is not None and value > bound:
@@ -102,6 +111,17 @@ async def guaranteed(on: Asked, values: Mapping[str, Any], team: Row | None, key
         terms = (budget["rpm_limit"], budget["tpm_limit"]) if budget else (None, None)
         others = await stored_keys.allocated(on, organization=organization, but=key_id)
         _fits("organization", values, others, terms, found["metadata"])
+
+
+def in_teams_organization(values: dict[str, Any], team: Row | None) -> None:
+    """A key of a team that has an organization is in that one: filled in, and a 400 when it is to be in another."""
+    organization = None if team is None else team["organization_id"]
+    if organization is None:
+        return
+    if values.get("organization_id") not in (None, organization):
+        message = f"Keys of this team are in its organization '{organization}', in no other."
+        raise Refused(Kind.INVALID_REQUEST, message, param="organization_id")
+    values["organization_id"] = organization
 
 
 def models_of_team(work: Work, models: list[str], team: Row) -> None:

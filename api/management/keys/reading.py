@@ -22,6 +22,7 @@ from ledger.pages import Slice
 from ledger.pool import Asked
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused
+from schemas.usage import KEY_ACTOR
 
 Page = Annotated[int, Field(ge=1, le=10**9)]
 Size = Annotated[int, Field(ge=1, le=100)]
@@ -182,7 +183,8 @@ async def _own_sight(on: Asked, work: Work, asked: KeyQuery) -> Sight:
         teams=sorted(access.admin_of_teams | listed) if more else [],
         service_teams=members,
         organizations=sorted(access.admin_of_organizations) if more or asked.organization_id else [],
-        creator=work.user if asked.include_created_by_keys else None,
+        # What a key without a user has made is no user's, whatever the user is called.
+        creator=work.user if asked.include_created_by_keys and not work.user.startswith(KEY_ACTOR) else None,
         creator_teams=members,
     )
 

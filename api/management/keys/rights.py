@@ -76,7 +76,8 @@ async def may_generate(on: Asked, work: Work, body: KeyTerms, team: Row | None, 
     access, rules = work.access, work.keys.rules
     if access.is_admin:
         return
-    if access.role is Role.ORG_ADMIN and not rules.org_admins_generate:
+    leads = access.role is Role.ORG_ADMIN or bool(access.admin_of_organizations)
+    if leads and not rules.org_admins_generate:
         raise forbidden("generate keys: that is not for organization admins here")
     if body.user_id is not None and body.user_id != work.user:
         raise forbidden("generate a key for another user")
@@ -122,11 +123,16 @@ def in_charge(work: Work, key: Row, team: Row | None) -> bool:
     return access.manages_team(None, key["organization_id"])
 
 
+async def has_charge(on: Asked, work: Work, key: Row) -> bool:
+    """As `in_charge`, whatever the key's team."""
+    team = None if key["team_id"] is None else await tenants.find(on, tenants.TEAMS, key["team_id"])
+    return in_charge(work, key, team)
+
+
 async def must_be_in_charge(on: Asked, work: Work, key: Row, what: str) -> None:
     """What only those who administer the key may, not its owner."""
     may_change_anything(work)
-    team = None if key["team_id"] is None else await tenants.find(on, tenants.TEAMS, key["team_id"])
-    if not in_charge(work, key, team):
+    if not await has_charge(on, work, key):
         raise forbidden(f"{what}: that is for its admins")
 
 

@@ -14,12 +14,15 @@ from api.management.keys.changing import peppered, revised, spend_as_asked, want
 from api.management.keys.desk import Work
 from api.management.keys.issuing import with_secret
 from api.management.keys.rights import Act
-from api.management.keys.shown import audited, shown
+from api.management.keys.shown import shown
+from api.management.metadata import recorded
 from api.management.office import forbidden
 from ledger import keys as stored_keys
 from ledger.tenants import Row
-from policy.periods import after
+from policy.periods import after, duration
 from schemas.failures import Kind, Refused
+
+_WEEK = "7d"
 
 
 async def regenerate(work: Work, body: RotatedKey, given: str | None = None) -> dict[str, Any]:
@@ -39,14 +42,25 @@ async def regenerate(work: Work, body: RotatedKey, given: str | None = None) -> 
         before = await wanted(on, work, pepper, name)
         values = await revised(change, work, body, before, Act.REGENERATE)
         await rights.may_hold(on, work, before)
+        _may_last(work, body, await rights.has_charge(on, work, before))
         now = work.office.now()
         values |= _renewed(before | values, secret, now)
         hash, until = pepper.hash(secret.encode()), _until(body.grace_period or work.keys.rules.grace, now)
         row = await stored_keys.rotate(on, before["key_id"], hash, values, now, until)
-        await change.record("rotated", "key", row["key_id"], audited(before), audited(row))
+        await change.record("rotated", "key", row["key_id"], recorded(before), recorded(row))
         await spend_as_asked(on, work, body, row)
         found = (await shown(on, work.office, [row]))[0]
     return with_secret(found, secret)
+
+
+def _may_last(work: Work, body: RotatedKey, charge: bool) -> None:
+    """An owner keeps an old secret for a week, or as long as the configuration does, else a 400."""
+    grace = body.grace_period
+    if charge or not grace:
+        return
+    if duration(grace).seconds > max(duration(one).seconds for one in (_WEEK, work.keys.rules.grace) if one):
+        message = f"grace_period {grace} is longer than the owner of a key may keep its old secret."
+        raise Refused(Kind.INVALID_REQUEST, message, param="grace_period")
 
 
 def _renewed(row: Row, secret: str, now: datetime) -> Json:

@@ -1,4 +1,4 @@
-"""A key as LiteLLM shows it, with what it has spent; and what of it the audit log keeps."""
+"""A key as LiteLLM shows it, with what it has spent."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -6,6 +6,7 @@ from typing import Any
 
 from api.management import amounts
 from api.management.linked_budgets import by_id
+from api.management.metadata import masked
 from api.management.office import Office
 from ledger.balances import Spent, spent
 from ledger.pool import Asked
@@ -73,19 +74,6 @@ def status(row: Mapping[str, Any], now: datetime) -> str:
     return "expired" if row["expires"] is not None and row["expires"] < now else "active"
 
 
-def audited(row: Row) -> Row:
-    """The row without the credentials that `metadata.logging` may hold."""
-    logging = row["metadata"].get("logging")
-    if logging is None:
-        return row
-    masked = [
-        {name: "..." if name == "callback_vars" else value for name, value in one.items()}
-        for one in (logging if isinstance(logging, list) else ())
-        if isinstance(one, dict)
-    ]
-    return row | {"metadata": row["metadata"] | {"logging": masked}}
-
-
 def _account(row: Row) -> Account:
     return Account("key", row["key_id"])
 
@@ -98,6 +86,7 @@ def _key(row: Row, office: Office, budget: Row | None, spends: Spent) -> dict[st
         **{name: value for name, value in row.items() if name not in _HIDDEN},
         "token": row["key_id"],
         "org_id": row["organization_id"],
+        "metadata": masked(row["metadata"]),
         "spend": spends.window,
         "total_spend": spends.total,
         "budget_limits": amounts.of_windows(row["budget_limits"], office),

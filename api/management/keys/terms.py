@@ -6,6 +6,7 @@ from typing import Any
 from api.management.keys import guarded
 from api.management.keys.bodies import KeyTerms, KeyType
 from api.management.keys.desk import Work
+from api.management.metadata import check_metadata, closed
 from ledger.tenants import Row
 from policy.periods import after
 from schemas.failures import Kind, Refused
@@ -31,7 +32,9 @@ def values_of(work: Work, body: KeyTerms, stored: Row | None) -> dict[str, Any]:
         values["allowed_routes"] = routes
     if body.key_type is not None:
         values["key_type"] = KeyType(body.key_type).value
-    values["metadata"] = guarded.metadata(work, body, before["metadata"])
+    metadata = guarded.metadata(work, body, before["metadata"])
+    check_metadata(metadata)
+    values["metadata"] = closed(metadata, before["metadata"], work.keys.seal)
     extra = before["extra"] | body.in_extra()
     values["extra"] = {name: value for name, value in extra.items() if value is not None}
     return values | _lifetime(body, now) | _rotation(body, before, now)

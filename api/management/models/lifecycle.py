@@ -150,7 +150,7 @@ async def _record(
     before: Mapping[str, Any] | None,
     after: Mapping[str, Any] | None,
 ) -> None:
-    entry = audit.Entry(who.user or who.key_alias, who.key_hash, action, "model", id, before, after)
+    entry = audit.Entry(who.actor, who.key_hash, action, "model", id, before, after)
     await audit.record(connection, entry)
 
 

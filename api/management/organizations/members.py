@@ -9,7 +9,7 @@ from api.management import profiles
 from api.management.fields import Body, Money, Name
 from api.management.linked_budgets import settle
 from api.management.office import Caller, Change, Desk, Office, answer, missing
-from api.management.organizations.rights import check_manages, check_member
+from api.management.organizations.rights import check_manages, check_member, check_taken
 from api.management.organizations.shown import memberships
 from api.management.people import OneUser, meant, resolved
 from api.management.rules import ForUsers
@@ -65,6 +65,7 @@ async def add(body: NewMembers, desk: Desk, caller: Caller, rules: ForUsers) -> 
         for person in body.member:
             user = await resolved(change, person, rules)
             check_member(caller, user["user_role"])
+            await check_taken(change.connection, caller, user)
             added.append(user)
             joined.append(await _join(change, body, user["user_id"], person.role))
         shown = await profiles.shown(change.connection, desk, added)

@@ -2,6 +2,9 @@
 
 from api.management.office import forbidden
 from api.management.rules import PRIVILEGED
+from api.management.sight import organizations
+from ledger.pool import Asked
+from ledger.tenants import Row
 from schemas.access import Access
 
 
@@ -27,3 +30,15 @@ def check_member(access: Access, role: str | None) -> None:
     """Only a proxy admin decides about the membership of somebody whose own `role` is above organizations."""
     if not access.is_admin and role in PRIVILEGED:
         raise forbidden(f"change the membership of a {role}")
+
+
+async def check_taken(on: Asked, access: Access, user: Row) -> None:
+    """Only a proxy admin puts anybody into an organization, its admin who is in one of his, or was made by him.
+
+    Whoever is in his organization an admin sees whole, and may remove.
+    """
+    me = access.caller.user
+    if access.is_admin or (me and me in (user["created_by"], user["user_id"])):
+        return
+    if access.admin_of_organizations.isdisjoint(await organizations(on, user["user_id"])):
+        raise forbidden(f"put the user '{user['user_id']}' into an organization: he is in none of its own")

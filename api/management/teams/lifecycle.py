@@ -16,6 +16,7 @@ from api.management.teams.rights import (
     check_budgets,
     check_organization,
     check_team_admin,
+    governed,
     governs,
     managed,
 )
@@ -75,7 +76,7 @@ async def delete(body: TeamIds, desk: Desk, caller: Caller) -> Response:
     """Remove teams with their keys and memberships: all of them or none."""
     async with desk.change(caller) as change:
         for team_id in sorted(set(body.team_ids)):
-            await remove(change, await managed(change.connection, caller, team_id, lock=True))
+            await remove(change, await governed(change.connection, caller, team_id))
     return answer({"deleted_teams": list(dict.fromkeys(body.team_ids))})
 
 
@@ -93,7 +94,7 @@ async def unblock(body: TeamId, desk: Desk, caller: Caller) -> Response:
 
 async def _set_blocked(team_id: str, blocked: bool, desk: Desk, caller: Access) -> dict[str, Any]:
     async with desk.change(caller) as change:
-        before = await managed(change.connection, caller, team_id, lock=True)
+        before = await governed(change.connection, caller, team_id)
         action = "blocked" if blocked else "unblocked"
         row = await changed(change, before, {"blocked": blocked}, action)
         return await one(change.connection, desk, row)

@@ -8,7 +8,7 @@ from api.management.attachments import remove_keys
 from api.management.metadata import OWNED
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden
 from api.management.people import meant
-from api.management.profiles import shown
+from api.management.profiles import shown_to
 from api.management.rules import ForUsers, UserRules
 from api.management.teams.bodies import ManyMembers, Member, MemberUpdate, NewMembers, OneMember
 from api.management.teams.budgets import set_own
@@ -31,7 +31,7 @@ async def add(body: NewMembers, desk: Desk, caller: Caller, rules: ForUsers) -> 
         team, joined = await _add(change, body, rules)
         found = {
             **await one(change.connection, desk, team),
-            "updated_users": await shown(change.connection, desk, joined.users),
+            "updated_users": await shown_to(change.connection, desk, caller, joined.users),
             "updated_team_memberships": await _memberships(change, desk, joined),
         }
     return answer(found)
@@ -49,7 +49,7 @@ async def add_many(body: ManyMembers, desk: Desk, caller: Caller, rules: ForUser
         one_call = NewMembers(team_id=body.team_id, member=people, max_budget_in_team=body.max_budget_in_team)
         team, joined = await _add(change, one_call, rules, refuse_present=False)
         found = await one(change.connection, desk, team)
-        accounts = await shown(change.connection, desk, joined.users)
+        accounts = await shown_to(change.connection, desk, caller, joined.users)
         places = await _memberships(change, desk, joined)
     results = [
         {

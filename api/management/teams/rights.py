@@ -29,6 +29,14 @@ async def managed(on: Asked, access: Access, team_id: str, *, lock: bool = False
     return row
 
 
+async def governed(on: Asked, access: Access, team_id: str) -> Row:
+    """The team, locked, if the caller stands above it, see `governs`. Raises `Refused` as `managed` does."""
+    row = await managed(on, access, team_id, lock=True)
+    if not governs(access, row["organization_id"]):
+        raise forbidden(f"change the team '{team_id}', which it is only the admin of")
+    return row
+
+
 def absent_team(team_id: str, kind: Kind = Kind.NOT_FOUND) -> Refused:
     """There is no such team."""
     if kind is Kind.NOT_FOUND:

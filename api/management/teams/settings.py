@@ -6,7 +6,7 @@ from api.management.fields import Name
 from api.management.office import Caller, Desk, answer, forbidden
 from api.management.teams.bodies import ManyPermissions, TeamModels, TeamPermissions
 from api.management.teams.changing import changed
-from api.management.teams.rights import ALL_MODELS, NO_MODELS, absent_team, check_organization, managed
+from api.management.teams.rights import ALL_MODELS, NO_MODELS, absent_team, check_organization, governed, managed
 from api.management.teams.shown import one
 from ledger import tenants
 from schemas.failures import Kind, Refused
@@ -45,7 +45,7 @@ PERMISSIONS = (
 async def add_models(body: TeamModels, desk: Desk, caller: Caller) -> Response:
     """The team may use these models too. One that may use all keeps that."""
     async with desk.change(caller) as change:
-        before = await managed(change.connection, caller, body.team_id, lock=True)
+        before = await governed(change.connection, caller, body.team_id)
         if before["organization_id"] is not None:
             await check_organization(change.connection, before["organization_id"], {"models": body.models})
         present = [model for model in before["models"] or [ALL_MODELS] if model != NO_MODELS]
@@ -58,7 +58,7 @@ async def add_models(body: TeamModels, desk: Desk, caller: Caller) -> Response:
 async def remove_models(body: TeamModels, desk: Desk, caller: Caller) -> Response:
     """The team may not use these models any more. One that loses its last may use none, not all."""
     async with desk.change(caller) as change:
-        before = await managed(change.connection, caller, body.team_id, lock=True)
+        before = await governed(change.connection, caller, body.team_id)
         left = [model for model in before["models"] if model not in body.models]
         if before["models"] and not left:
             left = [NO_MODELS]

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response
 
 from api.management.fields import Body, Name
 from api.management.office import Caller, Change, Desk, answer, forbidden
-from api.management.users.rights import governs, shares_team
-from ledger import keys, tenants, users
+from api.management.users.rights import governs, leads
+from ledger import tenants, users
 from ledger.tenants import Row
 from schemas.access import Access
 from schemas.failures import Kind, Refused
@@ -107,10 +107,7 @@ async def _may_invite(change: Change, access: Access, row: Row) -> bool:
         return True
     if await users.password(change.connection, row["user_id"]) is not None:
         return False
-    if await governs(change.connection, access, row):
-        return True
-    above = await keys.outranks(change.connection, row["user_id"], sorted(access.admin_of_teams))
-    return not above and await shares_team(change.connection, access, row["user_id"])
+    return await governs(change.connection, access, row) or await leads(change.connection, access, row)
 
 
 async def _own(change: Change, invitation_id: str, *, invited: bool = False) -> Row:

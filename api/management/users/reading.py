@@ -10,9 +10,9 @@ from pydantic import BaseModel, Field
 from api.management.attachments import shown_keys
 from api.management.fields import Name
 from api.management.office import Caller, Desk, Office, answer, forbidden, missing
-from api.management.profiles import one, shown
+from api.management.profiles import KNOWN_TO_ALL, one, shown
+from api.management.sight import sees, shares_team
 from api.management.teams import shown as teams_shown
-from api.management.users.rights import sees, shares_team
 from ledger import pages, tenants, users
 from ledger.pool import Pool
 from schemas.access import Access, Role
@@ -82,16 +82,20 @@ async def info(request: Request, desk: Desk, caller: Caller, user_id: Name | Non
 
 @ROUTER.get("/v2/user/info")
 async def light(request: Request, desk: Desk, caller: Caller, user_id: Name | None = None) -> Response:
-    """A user alone. Who may not see him is told that he is not there; a team's admin sees its members."""
+    """A user alone. Who may not see him is told that he is not there; a team's admin sees who its members are."""
     wanted = _as_sent(request, user_id) or caller.caller.user
     if not wanted:
         raise Refused(Kind.INVALID_REQUEST, "This key belongs to no user: user_id is needed.", param="user_id")
     with desk.reading() as pool:
-        visible = await sees(pool, caller, wanted) or await shares_team(pool, caller, wanted)
+        whole = await sees(pool, caller, wanted)
+        visible = whole or await shares_team(pool, caller, wanted)
         found = await _described(pool, desk, wanted) if visible else None
     if found is None:
         raise missing("user", wanted)
-    return answer({name: found[name] for name in _LIGHT})
+    if not whole:
+        teams = [team for team in found["teams"] if team in caller.admin_of_teams]
+        found = {name: found[name] for name in KNOWN_TO_ALL} | {"teams": teams}
+    return answer({name: found.get(name) for name in _LIGHT})
 
 
 class UserQuery(BaseModel):

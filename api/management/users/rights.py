@@ -1,48 +1,50 @@
-"""Which users a caller sees, and whom an organization's admin may make, invite and remove."""
+"""Whom an organization's admin may make, invite and remove, and whom a team's admin may invite."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from api.management.office import forbidden
 from api.management.rules import PRIVILEGED
+from api.management.sight import organizations, shares_team, teams
 from api.management.users.bodies import NewUser
-from ledger import tenants
+from ledger import keys, tenants
 from ledger.pool import Asked
 from ledger.tenants import Row
 from schemas.access import Access
 
-_MOST = 10_000
-
-
-async def sees(on: Asked, access: Access, user_id: str) -> bool:
-    """Whether the caller may see what a user is, has and spends: himself, or a member of his organizations."""
-    if access.reads_all or user_id == access.caller.user:
-        return True
-    return bool(access.admin_of_organizations & set(await organizations(on, user_id)))
-
-
-async def shares_team(on: Asked, access: Access, user_id: str) -> bool:
-    """Whether the user is in a team that the caller is the admin of."""
-    teams = sorted(access.admin_of_teams)
-    return bool(teams) and await tenants.count(on, tenants.TEAM_MEMBERS, {"user_id": user_id, "team_id": teams}) > 0
-
 
 async def governs(on: Asked, access: Access, row: Row) -> bool:
-    """Whether the caller may remove a user: proxy admins anybody, an organization's admin who is only in his own.
+    """Whether the caller may remove a user: proxy admins anybody; an organization's admin who is only in his own.
 
-    Nobody else touches a privileged user, and nobody himself.
+    So must be all teams of the user. Nobody else touches a privileged user, and nobody himself.
     """
     if access.is_admin:
         return True
     if row["user_role"] in PRIVILEGED or row["user_id"] == access.caller.user:
         return False
     places = set(await organizations(on, row["user_id"]))
-    return bool(places) and places <= access.admin_of_organizations
+    return bool(places) and await _within(on, access, row["user_id"], places)
 
 
-async def organizations(on: Asked, user_id: str) -> Sequence[str]:
-    """The organizations that a user is in."""
-    found = await tenants.matching(on, tenants.ORGANIZATION_MEMBERS, {"user_id": user_id}, limit=_MOST)
-    return [place["organization_id"] for place in found]
+async def leads(on: Asked, access: Access, row: Row) -> bool:
+    """Whether a user is in the caller's charge as a teams' admin: made by him, and in no team or organization but his.
+
+    Whoever may do as a user does has all that the user has, elsewhere too.
+    """
+    me, user_id = access.caller.user, row["user_id"]
+    if not me or row["created_by"] != me or not await shares_team(on, access, user_id):
+        return False
+    above = await keys.outranks(on, user_id, sorted(access.admin_of_teams))
+    return not above and await _within(on, access, user_id, await organizations(on, user_id))
+
+
+async def _within(on: Asked, access: Access, user_id: str, places: Iterable[str]) -> bool:
+    """Whether these organizations, and all teams of the user, are the caller's."""
+    mine = access.admin_of_organizations
+    if not mine.issuperset(places):
+        return False
+    wanted = list(await teams(on, user_id))
+    found = await tenants.matching(on, tenants.TEAMS, {"team_id": wanted}, limit=len(wanted)) if wanted else []
+    return all(access.manages_team(team["team_id"], team["organization_id"]) for team in found)
 
 
 def check_new(access: Access, body: NewUser) -> None:
