@@ -18,13 +18,14 @@ from api.intake import Output, output_of
 from api.payers import Payers, refuse_blocked
 from api.purse import Purse
 from ledger.access import Payer
-from ledger.leases import dollars
+from ledger.leases import NANO
 from schemas.access import Access, Terms, Unit
 from schemas.envelope import Request
 from schemas.failures import Failure, Refused
 from schemas.usage import Caller, Usage
 
 _MINUTE = 60
+_REMEMBERED = 20_000  # keys
 _LIMITS = {Unit.REQUESTS: b"x-litellm-key-rpm-limit", Unit.TOKENS: b"x-litellm-key-tpm-limit"}
 
 
@@ -46,7 +47,10 @@ class Make(Protocol):
 class Payment:
     """The holds of one request, one after another."""
 
-    def __init__(self, purse: Purse, make: Make, learn: Callable[[str, Usage], None]) -> None:
+    def __init__(
+        self, purse: Purse, make: Make, learn: Callable[[str, Usage], None], about: Sequence[tuple[bytes, bytes]] = ()
+    ) -> None:
+        self._about = about
         self._purse = purse
         self._make = make
         self._learn = learn
@@ -92,18 +96,11 @@ class Payment:
 
     def facts(self) -> Iterable[tuple[bytes, bytes]]:
         """LiteLLM's headers about the key: its limits, its budget, and what was spent of that, lately."""
-        if self._hold is None:
-            return
-        for holding, _ in self._hold.budgets:
-            budget = holding.budget
-            if budget.account.kind == "key" and budget.most is not None:
-                yield b"x-litellm-key-max-budget", format(budget.most, "f").encode()
-                yield b"x-litellm-key-spend", format(budget.most - dollars(holding.spendable), "f").encode()
-                break
-        for rate in (rate for terms in self._hold.bill.terms for rate in terms.rates):
-            header = _LIMITS.get(rate.unit)
-            if header is not None and rate.account.kind == "key" and rate.window == _MINUTE:
-                yield header, b"%d" % rate.most
+        yield from self._about
+        for holding, _ in () if self._hold is None else self._hold.budgets:
+            if holding.budget.account.kind == "key" and holding.budget.most is not None:
+                yield b"x-litellm-key-spend", b"%.9g" % (float(holding.budget.most) - holding.spendable / NANO)
+                return
 
     def closed(self) -> bool:
         """Nothing more will be tried, or is known. False: what is held comes back by `unused`, or not at all."""
@@ -146,6 +143,7 @@ class Cashier:
         self._purse = purse
         self._estimator = estimator
         self._payers = payers
+        self._about: dict[str, tuple[Access, list[tuple[bytes, bytes]]]] = {}
 
     async def beside(self, caller: Caller) -> Sequence[Payer]:
         """The customer and the tags of a request. Raises `Refused`: KEY_BLOCKED, LEDGER_DOWN."""
@@ -173,7 +171,27 @@ class Cashier:
             if output.most is None:
                 self._estimator.learn(key, model, usage)
 
-        return Payment(self._purse, make, learn)
+        return Payment(self._purse, make, learn, self._headers(access))
+
+    def _headers(self, access: Access) -> Sequence[tuple[bytes, bytes]]:
+        """What answers say of the key's terms; kept for as long as its `Access` is the same."""
+        found = self._about.get(access.caller.payer)
+        if found is None or found[0] is not access:
+            if len(self._about) >= _REMEMBERED:
+                self._about.clear()
+            found = self._about[access.caller.payer] = (access, list(_terms(access.terms)))
+        return found[1]
+
+
+def _terms(terms: Terms) -> Iterable[tuple[bytes, bytes]]:
+    for budget in terms.budgets:
+        if budget.account.kind == "key" and budget.most is not None:
+            yield b"x-litellm-key-max-budget", format(budget.most, "f").encode()
+            break
+    for rate in terms.rates:
+        header = _LIMITS.get(rate.unit)
+        if header is not None and rate.account.kind == "key" and rate.window == _MINUTE:
+            yield header, b"%d" % rate.most
 
 
 def _of_model(access: Access, names: tuple[str, ...]) -> tuple[Terms, ...]:

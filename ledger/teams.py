@@ -55,6 +55,11 @@ async def members(on: Asked, teams: Sequence[str], user: str | None = None) -> l
     return [dict(row) for row in await on.fetch(query("team_members_of"), list(teams), user, _MOST_MEMBERS)]
 
 
+async def keys_follow(on: Connection, team_id: str, organization: str | None) -> None:
+    """The team's keys are in the organization that it has moved to."""
+    await on.execute(query("keys_follow_team"), team_id, organization)
+
+
 async def remove_members(on: Connection, team_id: str) -> list[str]:
     """Nobody is in the team any more; the ids of those who were."""
     return [row["user_id"] for row in await on.fetch(query("team_members_remove"), team_id)]

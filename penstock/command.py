@@ -1,6 +1,7 @@
 """`penstock`: the command line."""
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -171,6 +172,7 @@ async def _until_told(source: Source, written: Written, config: Config, roles: t
     try:
         async with assembled(current, roles) as house:
             _announce(house, roles)
+            _settle_memory()
             await stop.wait()
             for number in (signal.SIGINT, signal.SIGTERM):  # a second one ends the process at once
                 loop.add_signal_handler(number, os._exit, 130)
@@ -186,6 +188,13 @@ def _hung_up(current: Current, stop: asyncio.Event, had_terminal: bool) -> None:
         stop.set()
     else:
         current.ask()
+
+
+def _settle_memory() -> None:
+    """What stands now stays: the collector shall not look through it again and again (30 of 260 µs of a request)."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(10_000, 20, 20)
 
 
 def _announce(house: House, roles: tuple[Role, ...]) -> None:

@@ -542,22 +542,31 @@ END $$;
 -- window that it was reserved from, else in the one that it began in. Answers the budgets whose soft limit was passed.
 CREATE FUNCTION settle(events jsonb) RETURNS jsonb LANGUAGE plpgsql STRICT AS $$
 DECLARE
-    paid jsonb;
+    calls integer[];  -- one for each payer of a call, with the next five
+    began_at timestamptz[];
+    costs numeric[];
+    kinds text[];
+    ids text[];
+    scopes text[];
+    leased_calls integer[];  -- one for each lease of a call, with the next three
+    leased_costs numeric[];
+    leased_by bigint[];
+    leased_from bigint[];
     moved_balances bigint[];
     moved_by numeric[];
     freed_leases bigint[];
     freed_by bigint[];
     alerts jsonb;
 BEGIN
-    WITH e AS (
+    WITH e AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(events) AS g (
             n integer, started bigint, key_hash text, team text, user_id text, organization text, end_user text,
-            tags text[], model_group text, cost numeric
+            tags text[], model_group text, cost numeric, leases bigint[], reserved bigint
         )
-    )
-    SELECT coalesce(jsonb_agg(p), '[]') INTO paid
-    FROM (
-        SELECT e.n, e.started, e.cost, who.kind, who.id, who.scope
+    ),
+    payers AS (
+        SELECT e.n, timestamptz 'epoch' + e.started * interval '1 microsecond' AS started, e.cost,
+            who.kind, who.id, who.scope
         FROM e CROSS JOIN LATERAL (
             VALUES ('key', e.key_hash, ''), ('team', e.team, ''), ('user', e.user_id, ''),
                 ('organization', e.organization, ''), ('customer', e.end_user, ''), ('member', e.team, e.user_id),
@@ -566,27 +575,34 @@ BEGIN
         ) AS who (kind, id, scope)
         WHERE (who.id <> '' OR who.kind = 'proxy')
           AND (who.scope <> '' OR who.kind NOT IN ('member', 'key_model', 'team_model'))
-    ) AS p;
+    ),
+    all_payers AS (
+        SELECT array_agg(n) AS n, array_agg(started) AS started, array_agg(cost) AS cost,
+            array_agg(kind) AS kind, array_agg(id) AS id, array_agg(scope) AS scope
+        FROM payers
+    ),
+    all_leases AS (
+        SELECT array_agg(n) AS n, array_agg(cost) AS cost, array_agg(reserved) AS reserved, array_agg(lease) AS lease
+        FROM (SELECT n, cost, reserved, unnest(leases) AS lease FROM e) AS each
+    )
+    SELECT p.n, p.started, p.cost, p.kind, p.id, p.scope, l.n, l.cost, l.reserved, l.lease
+    INTO calls, began_at, costs, kinds, ids, scopes, leased_calls, leased_costs, leased_by, leased_from
+    FROM all_payers AS p, all_leases AS l;
 
     INSERT INTO totals AS t (kind, id, scope, spend)
     SELECT kind, id, scope, sum(cost)
-    FROM jsonb_to_recordset(paid) AS p (kind text, id text, scope text, cost numeric)
+    FROM unnest(kinds, ids, scopes, costs) AS p (kind, id, scope, cost)
     WHERE kind NOT IN ('key_model', 'team_model')
     GROUP BY 1, 2, 3
     HAVING sum(cost) <> 0
     ORDER BY 1, 2, 3
     ON CONFLICT (kind, id, scope) DO UPDATE SET spend = t.spend + excluded.spend;
 
-    WITH e AS (
-        SELECT * FROM jsonb_to_recordset(events) AS g (n integer, cost numeric, leases bigint[], reserved bigint)
-    ),
-    leased AS (
-        SELECT e.n, e.cost, e.reserved, l.lease, b.*
-        FROM e CROSS JOIN LATERAL unnest(e.leases) AS x (lease) JOIN leases AS l USING (lease) JOIN balances AS b USING (balance)
-    ),
-    p AS (
-        SELECT n, kind, id, scope, cost, timestamptz 'epoch' + started * interval '1 microsecond' AS started
-        FROM jsonb_to_recordset(paid) AS q (n integer, kind text, id text, scope text, cost numeric, started bigint)
+    -- A statement of its own: it must see the balances whose first lease waited for, or was waited for with, the totals.
+    WITH leased AS (
+        SELECT x.n, x.cost, x.reserved, l.lease, b.balance, b.kind, b.id, b.scope, b.period
+        FROM unnest(leased_calls, leased_costs, leased_by, leased_from) AS x (n, cost, reserved, lease)
+        JOIN leases AS l USING (lease) JOIN balances AS b USING (balance)
     ),
     moved AS (
         SELECT balance, sum(cost) AS amount
@@ -594,7 +610,8 @@ BEGIN
             SELECT balance, cost FROM leased
             UNION ALL
             SELECT b.balance, p.cost
-            FROM p JOIN balances AS b
+            FROM unnest(calls, began_at, costs, kinds, ids, scopes) AS p (n, started, cost, kind, id, scope)
+            JOIN balances AS b
                 ON b.kind = p.kind AND b.id = p.id AND b.scope = p.scope AND b.began <= p.started AND p.started < b.ends
             WHERE NOT EXISTS (
                 SELECT FROM leased AS l

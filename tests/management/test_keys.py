@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 
+from broker.seal import Seal
 from ledger import audit, tenants
 from ledger import keys as stored_keys
 from ledger.pool import Pool
 from schemas.access import Account
 from tests.support.keys import KeyBureau, add, add_team, key_bureau, someone
 from tests.support.office import ADMIN
+
+CALLBACK = {"callback_name": "langfuse", "callback_vars": {"langfuse_secret_key": "hidden"}}
 
 
 @pytest.fixture
@@ -279,14 +282,29 @@ async def test_of_two_with_one_alias_or_secret_at_once_one_is_made(office: KeyBu
         assert sorted(statuses) == [200, 400, 400, 400]
 
 
-async def test_credentials_in_the_metadata_stay_out_of_the_audit_log(office: KeyBureau) -> None:
-    logging = [{"callback_name": "langfuse", "callback_vars": {"langfuse_secret_key": "hidden"}}]
-    made = await office.post("/key/generate", metadata={"logging": logging})
-    await office.post("/key/update", key=made["key"], rpm_limit=1)
-    log = await audit.listing(office.pool, audit.Which(entity="key"))
-    assert "hidden" not in str(log)
-    assert log[0]["after"]["metadata"]["logging"][0]["callback_name"] == "langfuse"
-    assert (await office.row(made["token"]))["metadata"]["logging"] == logging
+async def test_credentials_of_callbacks_are_kept_sealed_and_shown_to_nobody(pool: Pool) -> None:
+    logging = [{"callback_name": "langfuse", "callback_vars": {"langfuse_secret_key": "hidden", "langfuse_host": "h"}}]
+    async with key_bureau(pool, seal=Seal("salt")) as office:
+        made = await office.post("/key/generate", metadata={"logging": logging})
+        stored = (await office.row(made["token"]))["metadata"]["logging"]
+        changed = await office.post("/key/update", key=made["key"], metadata={**made["metadata"], "a": 1})
+        assert (await office.row(made["token"]))["metadata"]["logging"] == stored, "what was shown may be sent back"
+        said = [made, changed, await office.get("/key/info", key=made["key"])]
+        said.append(await office.post("/key/regenerate", key=made["key"]))
+        said.append(await office.listed(return_full_object=True))
+        log = await audit.listing(office.pool, audit.Which(entity="key"))
+        assert log[0]["after"]["metadata"]["logging"][0]["callback_name"] == "langfuse"
+        assert "hidden" not in str([said, log, stored])
+        assert "sealed:" not in str([said, log])
+        assert stored[0]["callback_vars"]["langfuse_host"] == "h"
+
+
+async def test_without_a_salt_key_credentials_of_callbacks_are_refused(office: KeyBureau) -> None:
+    for logging in ([CALLBACK], CALLBACK):
+        refused = await office.post("/key/generate", 400, metadata={"logging": logging})
+        assert "PENSTOCK_SALT_KEY" in refused["error"]["message"]
+    await office.post("/key/generate", 400, logging=[CALLBACK])
+    await office.post("/key/generate", metadata={"logging": [{**CALLBACK, "callback_vars": {"langfuse_host": "h"}}]})
 
 
 async def test_health_looks_at_the_callers_own_key(office: KeyBureau) -> None:

@@ -200,12 +200,14 @@ async def test_what_an_admin_has_set_stays_when_the_owner_changes_the_rest(offic
     await office.post("/key/update", key=made["key"], allowed_routes=["/v1/models"])
 
 
-async def test_an_owner_chooses_between_presets_and_widens_no_read_only_key(office: KeyBureau) -> None:
+async def test_an_owner_chooses_a_preset_and_stays_with_it(office: KeyBureau) -> None:
     office.access = CALLERS["owner"]
-    made = await office.post("/key/generate", key_type="llm_api")
-    await office.post("/key/update", key=made["key"], allowed_routes=["info_routes"])
-    await office.post("/key/update", 403, key=made["key"], allowed_routes=[])
-    await office.post("/key/update", 403, key=made["key"], key_type="default")
+    for preset, other in (("llm_api", "info_routes"), ("read_only", "llm_api_routes")):
+        made = await office.post("/key/generate")
+        await office.post("/key/update", key=made["key"], key_type=preset)
+        await office.post("/key/update", 403, key=made["key"], allowed_routes=[other])
+        await office.post("/key/update", 403, key=made["key"], allowed_routes=[])
+        await office.post("/key/update", 403, key=made["key"], key_type="default")
 
 
 @pytest.mark.parametrize(

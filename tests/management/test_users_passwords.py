@@ -124,6 +124,8 @@ async def test_who_may_invite_whom(office: Bureau) -> None:
         await office.post("/team/new", team_id=team)
     for user_id, role, teams in (
         ("mine", "internal_user", ["t"]),
+        ("another's", "internal_user", ["t"]),
+        ("elsewhere too", "internal_user", ["t", "s"]),
         ("boss", "proxy_admin", ["t"]),
         ("chief", "internal_user", ["t"]),
         ("known", "internal_user", ["t"]),
@@ -135,6 +137,7 @@ async def test_who_may_invite_whom(office: Bureau) -> None:
     await office.post("/user/update", user_id="known", password=GOOD)
     for user_id in ("in o", "boss in o"):
         await belongs(office.pool, "o", user_id)
+    await office.pool.execute("UPDATE users SET created_by = 'a' WHERE user_id <> 'another''s'")
     invited = {
         "team admin": (person("a", admin_of=("t",)), {"mine"}),
         "organization's admin": (person("b", organizations=("o",)), {"in o"}),
@@ -143,7 +146,7 @@ async def test_who_may_invite_whom(office: Bureau) -> None:
     }
     for access, expected in invited.values():
         office.access = access
-        for user_id in ("mine", "boss", "chief", "known", "in o", "boss in o", "u"):
+        for user_id in ("mine", "another's", "elsewhere too", "boss", "chief", "known", "in o", "boss in o", "u"):
             status = 200 if user_id in expected else 403
             made = await office.post("/invitation/new", status, user_id=user_id)
             if status == 200:

@@ -13,7 +13,8 @@ from schemas.usage import Caller
 from tests.management.tenancy import Table, belongs, hold, organization, person, tenancy
 from tests.support.office import ADMIN, Bureau
 
-# `u` is in the organization `o` and the team `t`; `boss` too, and is a proxy admin; `w` is in `o` and `p`.
+# `u` is in the organization `o` and the team `t`, which is in none; `boss` too, and is a proxy admin; `w` is in `o` and
+# `p`; `v` in `o` and its team `s`.
 PEOPLE: dict[str, Access] = {
     "admin": ADMIN,
     "viewer": person("viewer", Role.VIEWER),
@@ -44,7 +45,8 @@ TABLE: Table = [
     ("POST /user/update", {"user_id": "u", "spend": 0}, {"admin"}),
     ("POST /user/update", {"user_id": "u", "password": "long enough for it"}, {"admin"}),
     ("POST /user/bulk_update", {"all_users": True, "user_updates": {"max_budget": 9}}, {"admin"}),
-    ("POST /user/delete", {"user_ids": ["u"]}, {"admin", "organization"}),
+    ("POST /user/delete", {"user_ids": ["u"]}, {"admin"}),
+    ("POST /user/delete", {"user_ids": ["v"]}, {"admin", "organization"}),
     ("POST /user/delete", {"user_ids": ["w"]}, {"admin"}),
     ("POST /user/delete", {"user_ids": ["boss"]}, {"admin"}),
     ("POST /user/delete", {"user_ids": ["alone"]}, {"admin"}),
@@ -67,6 +69,7 @@ async def office(pool: Pool) -> AsyncIterator[Bureau]:
             ("u", "internal_user", ["o"], ["t"]),
             ("boss", "proxy_admin", ["o"], ["t"]),
             ("w", "internal_user", ["o", "p"], []),
+            ("v", "internal_user", ["o"], ["s"]),
             ("alone", "internal_user", [], []),
             ("lead", "internal_user", [], ["t"]),
         ):
@@ -151,7 +154,7 @@ async def test_who_is_not_there_is_not_made_by_others(office: Bureau) -> None:
         status = 404 if PEOPLE[who].admin_of_organizations else 403
         await office.post("/user/delete", status, user_ids=["none"])
     office.access = ADMIN
-    assert (await office.get("/user/list"))["total"] == 5
+    assert (await office.get("/user/list"))["total"] == 6
 
 
 async def test_an_organizations_admin_lists_its_users_only(office: Bureau) -> None:
@@ -159,7 +162,7 @@ async def test_an_organizations_admin_lists_its_users_only(office: Bureau) -> No
     assert [user["user_id"] for user in (await office.get("/user/list"))["users"]] == ["w"]
     office.access = PEOPLE["organization"]
     found = (await office.get("/user/list", organization_ids="o,p"))["users"]
-    assert {user["user_id"] for user in found} == {"u", "w", "boss"}
+    assert {user["user_id"] for user in found} == {"u", "v", "w", "boss"}
     await office.get("/user/list", 403, organization_ids="p")
 
 

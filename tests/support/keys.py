@@ -13,7 +13,7 @@ from api import app
 from api.management.keys import ROUTER, KeyDesk, KeyRules
 from api.management.office import Office
 from ledger import tenants
-from ledger.pepper import Pepper, pepper
+from ledger.pepper import Pepper, Seal, pepper
 from ledger.pool import Pool
 from schemas.access import Access, Role
 from schemas.usage import Caller
@@ -60,8 +60,8 @@ def someone(user: str = "u", key: str = "", team: str = "", role: Role = Role.US
 
 
 @asynccontextmanager
-async def key_bureau(pool: Pool, rules: KeyRules | None = None) -> AsyncIterator[KeyBureau]:
-    """The routes for keys, admin at first."""
+async def key_bureau(pool: Pool, rules: KeyRules | None = None, seal: Seal | None = None) -> AsyncIterator[KeyBureau]:
+    """The routes for keys, admin at first. `seal` is the salt key's."""
     application = app.bare([ROUTER], "0")
     salt = await pepper(pool, None)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test") as http:
@@ -74,7 +74,7 @@ async def key_bureau(pool: Pool, rules: KeyRules | None = None) -> AsyncIterator
             return salt
 
         application.state.office = Office(pool, admit, found.told.append, now=lambda: found.now)
-        application.state.keys = KeyDesk(salted, found.rules)
+        application.state.keys = KeyDesk(salted, found.rules, seal=seal)
         yield found
 
 

@@ -120,6 +120,8 @@ async def _check_place(change: Change, before: Row, values: dict[str, Any]) -> N
         raise forbidden("move a team to where it is not the admin")
     if organization is not None:
         await check_organization(change.connection, organization, {**before, **values} if moves else values)
+    if moves:
+        await teams.keys_follow(change.connection, before["team_id"], organization)
     if moves and organization is not None:
         await _follow(change, before["team_id"], organization)
 
