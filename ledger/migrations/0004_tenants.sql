@@ -269,6 +269,13 @@ CREATE TABLE leases (
     UNIQUE (balance, holder, era)
 ) WITH (fillfactor = 60);
 
+-- How far accounting has come: calls that ended before `at` are recorded. While accounting is away no lease lapses.
+CREATE TABLE recorded (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO recorded DEFAULT VALUES;
+
 -- Limits per window of time (rpm, tpm, tpd) and of calls under way (parallel).
 CREATE TABLE rates (
     kind text NOT NULL,
@@ -413,7 +420,7 @@ BEGIN
         IF row_of.soft IS DISTINCT FROM item.soft THEN
             UPDATE balances SET soft = item.soft, alerted = false WHERE balance = row_of.balance;
         END IF;
-        DELETE FROM leases WHERE balance = row_of.balance AND until < clock_timestamp();
+        DELETE FROM leases WHERE balance = row_of.balance AND until < least(clock_timestamp(), (SELECT at FROM recorded));
         SELECT * INTO mine FROM leases WHERE balance = row_of.balance AND holder = for_holder AND era = item.era;
         late := mine.asked >= item.serial;  -- NULL without a lease: there is nothing to give back then
         back_of := CASE WHEN mine.asked > item.sure THEN mine.granted ELSE 0 END + coalesce((

@@ -10,7 +10,7 @@ from penstock.house import House
 from schemas.envelope import SoftBudget
 from workers.accounting.consumer import Accounting
 from workers.accounting.dead_letters import DeadLetters
-from workers.accounting.upkeep import keep_tidy
+from workers.accounting.upkeep import keep_tidy, say_how_far
 
 _LOG = logging.getLogger("penstock.budgets")
 
@@ -22,8 +22,8 @@ async def start(house: House, stack: AsyncExitStack) -> None:
     await accounting.start()
     stack.push_async_callback(accounting.stop)
 
-    tidying = asyncio.create_task(keep_tidy(pool), name="tidy the ledger")
-    stack.push_async_callback(_end, tidying)
+    for work in (keep_tidy(pool), say_how_far(pool, accounting.recorded_until)):
+        stack.push_async_callback(_end, asyncio.create_task(work, name="upkeep"))
 
     async def trouble() -> str | None:
         return accounting.trouble

@@ -15,6 +15,7 @@ from api.hold import Bill
 from api.purse import Purse
 from ledger.leases import NANO
 from ledger.pool import Pool, open_pool
+from ledger.upkeep import recorded_until
 from schemas.access import Account, Budget, Rate, Terms, Unit
 from schemas.failures import Kind, Refused
 from schemas.usage import Usage
@@ -23,6 +24,12 @@ from tests.chaos.ground import until
 from tests.support.proxy import Proxy
 
 PARALLEL = Rate(account=KEY, named="k", unit=Unit.PARALLEL, most=1, window=0)
+
+
+@pytest.fixture(autouse=True)
+async def accounting(pool: Pool) -> None:
+    """It never stands still here: leases lapse in their time."""
+    await pool.execute("UPDATE recorded SET at = 'infinity'")
 
 
 @asynccontextmanager
@@ -226,6 +233,7 @@ async def test_what_comes_back_of_a_lease_that_is_over_is_not_spent_again(pool: 
     async with purse(pool) as p:
         late = await pay(p, bill(600 * MILLI))
         await pool.execute("UPDATE leases SET until = now() - interval '1 s'")  # it stood still for that long
+        await recorded_until(pool, time.time())
         hold = await pay(p, bill(900 * MILLI))
         late.void()
         assert (await refusal(p, bill(500 * MILLI, wait=0.4))).kind is Kind.BUDGET_RESERVED

@@ -47,7 +47,7 @@ async def test_a_wrong_key(stand: Stand) -> None:
         with pytest.raises(openai.AuthenticationError) as caught:
             await stranger.chat.completions.create(model="gpt-4o", messages=ASK)
     assert "somebody" not in str(caught.value)
-    assert shaped(caught.value.response)["type"] == "authentication_error"
+    assert shaped(caught.value.response)["type"] == "token_not_found_in_db"
 
 
 async def test_an_unknown_model(stand: Stand) -> None:

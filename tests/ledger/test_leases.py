@@ -14,6 +14,7 @@ import pytest
 from ledger.leases import NANO, BudgetGrant, BudgetWish, RateGrant, RateWish, lease
 from ledger.pool import Pool
 from ledger.spend import record
+from ledger.upkeep import recorded_until
 from schemas.usage import Caller, Status, UsageEvent
 from tests.chaos.ground import until
 from tests.ledger.events import event
@@ -172,6 +173,7 @@ class World:
         while holder.calls:
             await self.settle(holder)
         await self.pool.execute("UPDATE leases SET until = now() - interval '1 s' WHERE holder = $1", holder.name)
+        await recorded_until(self.pool, time.time())
         self.made += 1
         self.holders[self.holders.index(holder)] = Holder(f"api again {self.made}")
 
@@ -351,3 +353,22 @@ async def test_a_rate_says_when_to_come_again(pool: Pool) -> None:
     assert full.granted == 0
     assert 8 < (full.retry or 0) <= 12
     assert 38 < ((await ask_room(pool, "b", need=41, want=41)).retry or 0) <= 42
+
+
+async def test_no_lease_lapses_before_accounting_has_come_that_far(pool: Pool) -> None:
+    def wish(need: int) -> BudgetWish:
+        return BudgetWish(
+            n=0, kind="key", id="k", scope="", period="", began=None, ends=None, most=Decimal(1), soft=None,
+            need=need, want=need, life=0.0, era=0, serial=1, sure=0,
+        )  # fmt: skip
+
+    await pool.execute("UPDATE recorded SET at = now() - interval '1 minute'")
+    given, _ = await lease(pool, "gone", [wish(NANO)], [])
+    assert given[0].granted == NANO
+    given, _ = await lease(pool, "other", [wish(NANO)], [])
+    assert given[0].granted == 0
+    await recorded_until(pool, time.time() + 1)
+    given, _ = await lease(pool, "other", [wish(NANO)], [])
+    assert given[0].granted == NANO
+    await recorded_until(pool, time.time() - 100)  # it never goes back
+    assert await pool.fetchval("SELECT at > now() - interval '1 minute' FROM recorded")

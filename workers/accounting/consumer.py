@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +18,7 @@ from ledger.spend import Passed, record
 from schemas.usage import UsageEvent, decode
 
 _LOG = logging.getLogger("penstock.accounting")
+_QUIET = 2.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +61,23 @@ class Accounting:
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
         """Why events are not being recorded now, or None."""
+        self._newest: float | None = None  # when the last call ended of those that are recorded
+        self._arrived = -math.inf  # loop time at which an event came last
+
+    def recorded_until(self) -> float | None:
+        """Calls that ended before this moment (seconds since the epoch) are recorded; None: nobody knows.
+
+        The queue is in the order in which calls ended; it is empty when nothing has come for a while.
+        """
+        if self._bus.trouble is not None or self.trouble is not None:
+            return None
+        if not self._waiting and asyncio.get_running_loop().time() - self._arrived > _QUIET:
+            return time.time() - _QUIET
+        return self._newest
 
     async def start(self) -> None:
         """Begin to consume. Raises `BusDown`."""
+        self._arrived = asyncio.get_running_loop().time()
         self._consumer = await self._bus.consume(USAGE_QUEUE, self._took, self._pace.prefetch)
         self._task = asyncio.create_task(self._run(), name="accounting")
         self._task.add_done_callback(self._ended)
@@ -89,6 +106,7 @@ class Accounting:
         if len(self._waiting) >= self._pace.prefetch:  # a new connection delivers again what the old one lost
             self._waiting = [held for held in self._waiting if not held[0].lost]
         self._waiting.append((delivery, event))
+        self._arrived = asyncio.get_running_loop().time()
         self._some.set()
         if len(self._waiting) >= self._pace.most:
             self._enough.set()
@@ -131,6 +149,7 @@ class Accounting:
                 self._in_trouble(described(problem))
             else:
                 self._in_trouble(None)
+                self._newest = max(event.ended for _, event in batch) / 1e6
                 for delivery, _ in batch:
                     delivery.ack()
                 return True
