@@ -1,5 +1,6 @@
 """Fixtures for everybody: a fresh vhost and a fresh database per test, on servers that the whole run shares."""
 
+import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
@@ -52,11 +53,22 @@ def amqp_url(rabbitmq: RabbitMQ) -> Iterator[str]:
     rabbitmq.delete_vhost(vhost)
 
 
+@pytest.fixture(scope="session")
+def migrated(postgres: Postgres) -> Iterator[str]:
+    """The name of a migrated database, to be copied: that takes a fraction of what migrating one takes."""
+    name = f"migrated_{uuid.uuid4().hex[:12]}"
+    postgres.run(f"create database {name} strategy = file_copy")
+    asyncio.run(migrate(postgres.url(name)))
+    yield name
+    postgres.run(f"drop database {name} with (force)")
+
+
 @pytest.fixture
-def database_url(postgres: Postgres) -> Iterator[str]:
-    """A fresh, empty database's URL; the database is dropped afterwards, with whoever is still connected."""
+def database_url(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[str]:
+    """A fresh database's URL, empty unless the test wants a `pool` too; dropped afterwards, whoever is connected."""
     name = f"test_{uuid.uuid4().hex[:12]}"
-    postgres.run(f"create database {name} strategy = file_copy")  # 40 ms; the default strategy takes 120
+    template = f"template = {request.getfixturevalue('migrated')}" if "pool" in request.fixturenames else ""
+    postgres.run(f"create database {name} {template} strategy = file_copy")  # 40 ms; the default strategy takes 120
     yield postgres.url(name)
     postgres.run(f"drop database {name} with (force)")
 
@@ -64,7 +76,6 @@ def database_url(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 async def pool(database_url: str) -> AsyncIterator[Pool]:
     """A pool on a fresh, migrated database."""
-    await migrate(database_url)
     pool = await open_pool(database_url)
     yield pool
     await pool.close()
