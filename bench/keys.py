@@ -83,8 +83,8 @@ async def _against_master(
     args: argparse.Namespace, on: Servers, house: House, pool: Pool, name: str, with_key: list[str]
 ) -> list[Figure]:
     options = {MASTER: ["-H", f"Authorization: Bearer {MASTER_KEY}"], name: with_key}
-    for option in options.values():
-        await load(house, WARMUP, *option)
+    for which, option in options.items():  # until each key has been used more than once
+        await load(house, max(WARMUP, 0.004 * args.used if which == KEYS else 0), *option)
     found: dict[str, list[float]] = {which: [] for which in options}
     statements, calls = -await _statements(pool), 0.0
     parts: dict[str, list[dict[str, float]]] = {which: [] for which in options}

@@ -307,6 +307,9 @@ CREATE STATISTICS spend_logs_days ON ((started AT TIME ZONE 'UTC')::date) FROM s
 CREATE STATISTICS spend_logs_models (ndistinct) ON model_group, model, provider FROM spend_logs;
 CREATE STATISTICS spend_logs_callers (ndistinct) ON key_hash, team, user_id, organization FROM spend_logs;
 
+-- A session keeps the plans of these functions: one made while a table was almost empty would read all of it for ever
+-- (or until it is analyzed). So they use indexes from the beginning.
+--
 -- The functions below lock balances in the order of (kind, id, scope, period, began), and rates after them. What they
 -- read after a lock is as it is then: in PL/pgSQL each statement sees what was committed before it.
 
@@ -381,7 +384,8 @@ END $$;
 -- `need`. Questions of an era are numbered (`serial`); `sure` is the last one whose answer arrived. `back` are [serial,
 -- amount] of it and of later ones: what happened already is not done again, and a grant that did not arrive is undone.
 -- Answers {n, lease, granted, left, spendable}: `left` what could be leased, `spendable` what is not spent.
-CREATE FUNCTION lease_budgets(asked jsonb, for_holder text) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION lease_budgets(asked jsonb, for_holder text) RETURNS jsonb LANGUAGE plpgsql
+SET enable_seqscan = off AS $$
 DECLARE
     item record;
     row_of balances;
@@ -456,7 +460,8 @@ END $$;
 -- Report uses of rates and get room for more, for one process. `asked` are {n, kind, id, scope, unit, window, most, need,
 -- want, unused, ages, amounts, life}: `unused` is what the process still has in hand, `ages` how many seconds ago it used
 -- `amounts`. Answers {n, granted, left, retry}: `retry` seconds until `need` may have room, when nothing was granted.
-CREATE FUNCTION lease_rates(asked jsonb, for_holder text) RETURNS jsonb LANGUAGE plpgsql AS $$
+CREATE FUNCTION lease_rates(asked jsonb, for_holder text) RETURNS jsonb LANGUAGE plpgsql
+SET enable_seqscan = off AS $$
 DECLARE
     item record;
     row_of rates;
@@ -547,7 +552,8 @@ END $$;
 -- key_hash, team, user_id, organization, end_user, tags, model_group, cost, leases, reserved}: `started` in microseconds,
 -- `cost` negative for a row that was taken back, `reserved` nano-dollars of each of the leases. A call counts in the
 -- window that it was reserved from, else in the one that it began in. Answers the budgets whose soft limit was passed.
-CREATE FUNCTION settle(events jsonb) RETURNS jsonb LANGUAGE plpgsql STRICT AS $$
+CREATE FUNCTION settle(events jsonb) RETURNS jsonb LANGUAGE plpgsql STRICT
+SET enable_seqscan = off AS $$
 DECLARE
     calls integer[];  -- one for each payer of a call, with the next five
     began_at timestamptz[];
