@@ -64,7 +64,7 @@ class Holding:
             ahead = max(ahead, _FEW * self.each)
         need = max(1, self._needs() - self.free if self.asking else ahead // _FEW)
         want = max(need, sum(self.asking) + ahead - self.free)
-        far = self.plenty and self.asked > -math.inf and (self.free + want) * _SMALL < self._limit
+        far = self.plenty and (self.free + want) * _SMALL < self._limit
         self.term = self.life * (_LONG if far else 1)
         return need, want
 
