@@ -111,7 +111,7 @@ async def open_house(current: Current, stack: AsyncExitStack) -> House:
 
 def send_spooled(house: House, stack: AsyncExitStack) -> None:
     """Send in the background what earlier processes left in the spool."""
-    stack.push_async_callback(_end, asyncio.create_task(_send_spooled(house.outbox), name="send spooled events"))
+    stack.push_async_callback(ended, asyncio.create_task(_send_spooled(house.outbox), name="send spooled events"))
 
 
 async def _open_ledger(config: Config, stack: AsyncExitStack) -> Pool:
@@ -141,6 +141,7 @@ async def _send_spooled(outbox: Outbox) -> None:
         _LOG.exception("the spool cannot be read: its usage events wait for the next start")
 
 
-async def _end(task: asyncio.Task[None]) -> None:
+async def ended(task: asyncio.Task[None]) -> None:
+    """Cancel a background task, and return when it is over."""
     task.cancel()
     await asyncio.wait({task})

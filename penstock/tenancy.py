@@ -29,7 +29,7 @@ from ledger.pepper import Pepper, pepper
 from ledger.pool import Pool, ledger_needed
 from ledger.prices import PriceBook
 from ledger.terms import Rules
-from penstock.house import House
+from penstock.house import House, ended
 from penstock.jwks import fetcher
 from penstock.rules import key_rules, rules_of, team_rules, user_rules
 from schemas.access import Access, Account
@@ -83,7 +83,7 @@ async def open_tenancy(house: House, pool: Pool, prices: PriceBook, stack: Async
 
     house.events.listen(lambda event: _heard(event, house.name, changed, purse))
     following = asyncio.create_task(keyring.follow(changed), name="follow changes")
-    stack.push_async_callback(_end, following)
+    stack.push_async_callback(ended, following)
     office = Office(pool, gatekeeper.dependency, tell, zone)
     try:
         state = {
@@ -143,11 +143,6 @@ def _heard(event: Event, own: str, changed: Callable[[Sequence[str]], None], pur
             purse.recall(accounts)
         case _:
             pass
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
 
 
 def _tell(events: Events, names: Sequence[str]) -> None:

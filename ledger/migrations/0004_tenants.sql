@@ -307,6 +307,11 @@ CREATE STATISTICS spend_logs_days ON ((started AT TIME ZONE 'UTC')::date) FROM s
 CREATE STATISTICS spend_logs_models (ndistinct) ON model_group, model, provider FROM spend_logs;
 CREATE STATISTICS spend_logs_callers (ndistinct) ON key_hash, team, user_id, organization FROM spend_logs;
 
+-- Leases that were to last until before this moment count no more: what was reserved from them is recorded.
+CREATE FUNCTION leases_lapse() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
+    SELECT least(clock_timestamp(), at) FROM recorded
+$$;
+
 -- A session keeps the plans of these functions: one made while a table was almost empty would read all of it for ever
 -- (or until it is analyzed). So they use indexes from the beginning.
 --
@@ -424,7 +429,7 @@ BEGIN
         IF row_of.soft IS DISTINCT FROM item.soft THEN
             UPDATE balances SET soft = item.soft, alerted = false WHERE balance = row_of.balance;
         END IF;
-        DELETE FROM leases WHERE balance = row_of.balance AND until < least(clock_timestamp(), (SELECT at FROM recorded));
+        DELETE FROM leases WHERE balance = row_of.balance AND until < leases_lapse();
         SELECT * INTO mine FROM leases WHERE balance = row_of.balance AND holder = for_holder AND era = item.era;
         late := mine.asked >= item.serial;  -- NULL without a lease: there is nothing to give back then
         back_of := CASE WHEN mine.asked > item.sure THEN mine.granted ELSE 0 END + coalesce((

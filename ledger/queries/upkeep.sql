@@ -4,7 +4,7 @@ WITH secrets AS (
     DELETE FROM key_hashes WHERE until < now()
 ),
 old_leases AS (
-    DELETE FROM leases WHERE until < now() - interval '1 day'
+    DELETE FROM leases WHERE until < (SELECT leases_lapse()) - interval '1 day'
 ),
 old_windows AS (
     DELETE FROM balances WHERE ends < now() - $1 * interval '1 second'

@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack
 
 from broker.events import Events
 from ledger.spend import Passed
-from penstock.house import House
+from penstock.house import House, ended
 from schemas.envelope import SoftBudget
 from workers.accounting.consumer import Accounting
 from workers.accounting.dead_letters import DeadLetters
@@ -23,7 +23,7 @@ async def start(house: House, stack: AsyncExitStack) -> None:
     stack.push_async_callback(accounting.stop)
 
     for work in (keep_tidy(pool), say_how_far(pool, accounting.recorded_until)):
-        stack.push_async_callback(_end, asyncio.create_task(work, name="upkeep"))
+        stack.push_async_callback(ended, asyncio.create_task(work, name="upkeep"))
 
     async def trouble() -> str | None:
         return accounting.trouble
@@ -33,11 +33,6 @@ async def start(house: House, stack: AsyncExitStack) -> None:
         letters = DeadLetters(house.config.settings.amqp_url.get_secret_value(), pool)
         await letters.start()
         stack.push_async_callback(letters.stop)
-
-
-async def _end(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
 
 
 def _alert(events: Events, budget: Passed) -> None:
