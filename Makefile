@@ -3,6 +3,7 @@ PYTHON ?= python3
 ARGS ?=
 BIN := .venv/bin
 .DEFAULT_GOAL := help
+unexport PYTHONDONTWRITEBYTECODE # or every start of a process compiles all that it imports
 .PHONY: help setup run test lint check chaos bench bench-overload bench-keys bench-tenants test-inference lock test-setup
 
 help: ## what can be made

@@ -1,26 +1,31 @@
 """Fixtures for everybody: a fresh vhost and a fresh database per test, on servers that the whole run shares."""
 
-import asyncio
 import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from ledger.migrate import migrate
 from ledger.pool import Pool, open_pool
 from tests.support import servers
+from tests.support.databases import Databases
 from tests.support.postgres import Postgres
 from tests.support.process import RUN
 from tests.support.rabbitmq import RabbitMQ
 
 pytest_plugins = ["tests.support.police"]
+_LONG = ("chaos", "e2e", "simulation")
 _RUN = pytest.StashKey[servers.Run]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     if RUN not in os.environ:
         config.stash[_RUN] = servers.Run()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest, and mostly waits, begins first, so that no process is left with it in the end."""
+    items.sort(key=lambda item: not any(f"/{folder}/" in str(item.path) for folder in _LONG))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
@@ -54,21 +59,22 @@ def amqp_url(rabbitmq: RabbitMQ) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def migrated(postgres: Postgres) -> Iterator[str]:
-    """The name of a migrated database, to be copied: that takes a fraction of what migrating one takes."""
-    name = f"migrated_{uuid.uuid4().hex[:12]}"
-    postgres.run(f"create database {name} strategy = file_copy")
-    asyncio.run(migrate(postgres.url(name)))
-    yield name
-    postgres.run(f"drop database {name} with (force)")
+def databases(postgres: Postgres) -> Iterator[Databases]:
+    """Migrated databases, for `database_url` and `pool`."""
+    found = Databases(postgres)
+    yield found
+    found.close()
 
 
 @pytest.fixture
 def database_url(postgres: Postgres, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A fresh database's URL, empty unless the test wants a `pool` too; dropped afterwards, whoever is connected."""
+    """The URL of a database of the test's own: an empty one, or a migrated one if the test wants a `pool` too."""
+    if "pool" in request.fixturenames:
+        with request.getfixturevalue("databases").migrated() as url:
+            yield url
+        return
     name = f"test_{uuid.uuid4().hex[:12]}"
-    template = f"template = {request.getfixturevalue('migrated')}" if "pool" in request.fixturenames else ""
-    postgres.run(f"create database {name} {template} strategy = file_copy")  # 40 ms; the default strategy takes 120
+    postgres.run(f"create database {name} strategy = file_copy")
     yield postgres.url(name)
     postgres.run(f"drop database {name} with (force)")
 

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from api.intake import CONTROL, CREDENTIALS, take_in
@@ -69,6 +69,9 @@ def test_metadata_is_ours_unless_it_is_to_be_stored(store: str, forwarded: bool)
         ('{"model":"m","messages":[ ]}', "messages"),
         ('{"model":"m",' + MESSAGES + ',"stream":"yes"}', "stream"),
         ('{"model":"m",' + MESSAGES + ',"stream_options":[]}', "stream_options"),
+        ('{"model":"m",' + MESSAGES + ',"n":{}}', "n"),
+        ('{"model":"m",' + MESSAGES + ',"n":1.5}', "n"),
+        ('{"model":"m",' + MESSAGES + ',"best_of":"two"}', "best_of"),
     ],
 )
 def test_what_we_must_know_is_checked(body: str, param: str) -> None:
@@ -103,10 +106,13 @@ _JSON: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+CHECKED = {"best_of", "metadata", "n", "stream", "stream_options", "user"}
+
+
 @given(st.dictionaries(st.text(min_size=1), _JSON, max_size=5), st.sampled_from(["tags", "cache", ""]))
+@example({"n ": {}, "N": [], "max_tokens": {}, "max_completion_tokens": "x"}, "tags")
 def test_unknown_fields_reach_the_provider_with_their_values(fields: dict[str, Any], control: str) -> None:
-    unknown = {k: v for k, v in fields.items() if k not in CONTROL | CREDENTIALS | {"metadata", "stream", "user"}}
+    unknown = {name: value for name, value in fields.items() if name not in CONTROL | CREDENTIALS | CHECKED}
     body = {**unknown, "model": "m", "messages": [{"role": "user", "content": "hi"}]}
-    body.pop("stream_options", None)
     sent = {**body, control: []} if control else body
     assert json.loads(take_in(Endpoint.CHAT, json.dumps(sent).encode()).body) == body
