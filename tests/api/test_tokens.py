@@ -12,13 +12,13 @@ from api.signing_keys import SigningKeys
 from api.tokens import _OF_A_ROLE, Tokens
 from ledger import tenants
 from ledger.access import find_user
-from ledger.audit import Which, listing
 from ledger.directory import Directory
 from ledger.pool import Pool
 from ledger.terms import Rules
 from schemas.access import Access, Role, Scope
 from schemas.config import ClaimFields, Issuer, Jwt
 from schemas.failures import Kind, Refused
+from tests.support.audit import audited
 from tests.support.issuer import AUDIENCE, NAME, NOW, URL, Provider, token
 
 USER = ClaimFields(user_id="sub")
@@ -177,7 +177,7 @@ async def test_an_unknown_user_is_added_when_the_configuration_wants_it(pool: Po
     row = await tenants.find(pool, tenants.USERS, "new")
     assert row is not None
     assert (row["user_email"], row["user_role"]) == ("n@x.org", "internal_user")
-    assert [entry["action"] for entry in await listing(pool, Which(entity="user", id="new"))] == ["created"]
+    assert [entry["action"] for entry in await audited(pool, entity="user", id="new")] == ["created"]
     assert desk.told == [frozenset({"user:new"})]
 
 
@@ -272,7 +272,7 @@ async def test_roles_and_memberships_follow_the_claims_when_that_is_wanted(pool:
     assert (access.role, access.teams) == (Role.VIEWER, frozenset({"new"}))
     assert frozenset({"user:ada"}) in desk.told
     assert frozenset({"user:ada", "team:old", "team:new"}) in desk.told
-    log = [(entry["action"], entry["entity_id"]) for entry in await listing(pool, Which(actor="jwt"))]
+    log = [(entry["action"], entry["entity_id"]) for entry in await audited(pool, actor="jwt")]
     assert sorted(log) == [("updated", "ada"), ("updated", "new"), ("updated", "old")]
     before = list(desk.told)
     desk.now += 61

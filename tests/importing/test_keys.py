@@ -7,7 +7,6 @@ import pytest
 
 from ledger import tenants
 from ledger.access import find_key
-from ledger.audit import Which, listing
 from ledger.balances import spent
 from ledger.pepper import pepper
 from ledger.pool import Pool
@@ -15,6 +14,7 @@ from ledger.terms import Rules
 from policy.periods import window
 from schemas.access import Access, Account
 from tests.importing.theirs import NOW, Json, Theirs, later, token
+from tests.support.audit import audited
 
 KEY = "sk-their-key-0000000001"
 
@@ -254,7 +254,7 @@ async def test_a_key_that_has_gone_there_is_named(theirs: Theirs) -> None:
 async def test_an_import_is_one_entry_of_the_audit_log(theirs: Theirs, pool: Pool) -> None:
     await theirs.key(KEY)
     await theirs.carry()
-    (entry,) = await listing(pool, Which())
+    (entry,) = await audited(pool)
     assert (entry["action"], entry["entity"], entry["actor"]) == ("imported", "litellm", "litellm import")
     assert entry["after"]["key"]["new"] == 1
 

@@ -5,8 +5,8 @@ from collections.abc import AsyncIterator
 import pytest
 
 from api.management import budgets
-from ledger.audit import Which, listing
 from ledger.pool import Pool
+from tests.support.audit import audited
 from tests.support.office import Bureau, bureau
 
 
@@ -30,7 +30,7 @@ async def test_a_budget_from_first_to_last(office: Bureau) -> None:
     await office.post("/budget/delete", id="b")
     assert await office.get("/budget/list") == []
     assert office.told == [frozenset({"budget:b"})] * 3
-    log = await listing(office.pool, Which(entity="budget"))
+    log = await audited(office.pool, entity="budget")
     assert [entry["action"] for entry in log] == ["deleted", "updated", "created"]
     assert log[1]["before"]["rpm_limit"] is None
     assert log[1]["after"]["rpm_limit"] == 5

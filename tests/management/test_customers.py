@@ -6,12 +6,12 @@ from decimal import Decimal
 import pytest
 
 from api.management import budgets, customers
-from ledger.audit import Which, listing
 from ledger.pool import Pool
 from ledger.spend import record
 from schemas.access import Access, Role
 from schemas.usage import Caller
 from tests.ledger.events import event
+from tests.support.audit import audited
 from tests.support.office import Bureau, bureau
 
 
@@ -60,7 +60,7 @@ async def test_a_customer_from_first_to_last(office: Bureau, name: str) -> None:
     assert await office.get(f"/{name}/list") == []
     assert [told for told in office.told if "customer:ann" in told] == office.told
     assert len(office.told) == 3
-    log = await listing(office.pool, Which(entity="customer"))
+    log = await audited(office.pool, entity="customer")
     assert [entry["action"] for entry in log] == ["deleted", "updated", "created"]
 
 

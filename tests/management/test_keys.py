@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from broker.seal import Seal
-from ledger import audit, tenants
 from ledger import keys as stored_keys
+from ledger import tenants
 from ledger.pool import Pool
 from schemas.access import Account
+from tests.support.audit import audited
 from tests.support.keys import KeyBureau, add, add_team, key_bureau, someone
 from tests.support.office import ADMIN
 
@@ -83,7 +84,7 @@ async def test_a_key_from_first_to_last(office: KeyBureau) -> None:
     assert await office.post("/key/delete", keys=[secret, "sk-not-a-key-at-all"]) == {"deleted_keys": [secret]}
     assert await office.pool.fetch("SELECT * FROM key_hashes") == []
     assert office.told == [frozenset({f"key:{id}"})] * 5
-    log = await audit.listing(office.pool, audit.Which(entity="key"))
+    log = await audited(office.pool, entity="key")
     assert [entry["action"] for entry in log] == ["deleted", "unblocked", "blocked", "updated", "created"]
     assert log[3]["before"]["rpm_limit"] == 5
     assert secret not in await everything_stored(office.pool)
@@ -292,7 +293,7 @@ async def test_credentials_of_callbacks_are_kept_sealed_and_shown_to_nobody(pool
         said = [made, changed, await office.get("/key/info", key=made["key"])]
         said.append(await office.post("/key/regenerate", key=made["key"]))
         said.append(await office.listed(return_full_object=True))
-        log = await audit.listing(office.pool, audit.Which(entity="key"))
+        log = await audited(office.pool, entity="key")
         assert log[0]["after"]["metadata"]["logging"][0]["callback_name"] == "langfuse"
         assert "hidden" not in str([said, log, stored])
         assert "sealed:" not in str([said, log])

@@ -6,9 +6,9 @@ from datetime import timedelta
 import pytest
 
 from api.management.keys import KeyRules
-from ledger import audit
 from ledger import keys as stored_keys
 from ledger.pool import Pool
+from tests.support.audit import audited
 from tests.support.keys import KeyBureau, key_bureau
 
 
@@ -37,7 +37,7 @@ async def test_the_old_secret_is_void_at_once_without_grace(office: KeyBureau) -
     await office.get("/key/info", 404, key=made["key"])
     await office.post("/key/regenerate", 404, key=made["key"])
     assert office.told[-1] == frozenset({f"key:{made['token']}"})
-    log = await audit.listing(office.pool, audit.Which(action="rotated"))
+    log = await audited(office.pool, action="rotated")
     assert made["key"] not in str(log)
     assert said["key"] not in str(log)
 

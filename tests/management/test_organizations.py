@@ -8,10 +8,10 @@ import pytest
 
 from api.management import budgets, organizations, teams
 from ledger import tenants
-from ledger.audit import Which, listing
 from ledger.pool import Pool
 from schemas.access import Access, Role
 from schemas.usage import Caller
+from tests.support.audit import audited
 from tests.support.office import Bureau, bureau, read
 
 ROUTERS = (*organizations.ROUTERS, budgets.ROUTER)
@@ -62,7 +62,7 @@ async def test_an_organization_from_first_to_last(office: Bureau) -> None:
     assert await office.get("/organization/list") == []
     await office.get("/organization/info", 404, organization_id=id)
     assert all(f"organization:{id}" in told for told in office.told)
-    log = await listing(office.pool, Which(entity="organization"))
+    log = await audited(office.pool, entity="organization")
     assert [entry["action"] for entry in log] == ["deleted", "updated", "created"]
 
 

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from ledger import tenants
-from ledger.audit import Which, listing
 from ledger.pool import Pool
 from schemas.access import Access, Role
 from tests.management.test_organizations import ROUTERS, delete, patch, user
+from tests.support.audit import audited
 from tests.support.office import Bureau, bureau
 
 ADD, UPDATE, DELETE = (f"/organization/member_{action}" for action in ("add", "update", "delete"))
@@ -50,7 +50,7 @@ async def test_a_member_from_first_to_last(office: Bureau) -> None:
     assert await delete(office, DELETE, organization_id="o", user_email="ann@x.org") == again
     assert await members(office) == []
     assert {"organization:o", "user:ann"} <= office.told[-1]
-    log = await listing(office.pool, Which(entity="organization", id="o"))
+    log = await audited(office.pool, entity="organization", id="o")
     assert [entry["action"] for entry in log] == [
         "member_removed",
         "member_updated",

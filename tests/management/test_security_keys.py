@@ -8,12 +8,13 @@ import pytest
 
 from api.management.keys import KeyBounds, KeyRules
 from broker.seal import Seal
-from ledger import audit, tenants
+from ledger import tenants
 from ledger.access import find_key
 from ledger.pool import Pool
 from ledger.terms import Rules
 from schemas.access import Access, Account, Role
 from schemas.usage import Caller
+from tests.support.audit import audited
 from tests.support.keys import KeyBureau, add, add_team, key_bureau, someone
 
 BOUNDS = KeyBounds.model_validate({"max_budget": 100, "duration": "30d", "rpm_limit": 50})
@@ -311,7 +312,7 @@ async def test_a_key_without_a_user_signs_as_no_user(office: KeyBureau) -> None:
         office.access = Access(caller=Caller(key_hash=robot["token"], key_alias=alias, team="t"))
         made = await office.post("/key/service-account/generate", team_id="t")
         assert made["created_by"] == made["updated_by"] == name
-        log = await audit.listing(office.pool, audit.Which(entity="key", id=made["token"]))
+        log = await audited(office.pool, entity="key", id=made["token"])
         assert [entry["actor"] for entry in log] == [name]
     for user in ("alice", "key:alice"):
         office.access = someone(user, teams=frozenset({"x"}))

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from api.management.spend import calculation
-from ledger.audit import Which, listing
 from ledger.balances import spent as standing
 from ledger.pool import Pool
 from ledger.prices import PriceBook
@@ -15,6 +14,7 @@ from schemas.access import Account, Role
 from schemas.catalog import Catalog
 from schemas.config import Config, Deployment, PriceOverride
 from tests.management.spending import ANN, ANNS, BOT, FIRST, SECOND, SPAN, counter, somebody, spent
+from tests.support.audit import audited
 from tests.support.office import Bureau
 
 OURS = Deployment(
@@ -75,7 +75,7 @@ async def test_a_reset_keeps_the_logs(office: Bureau) -> None:
     assert [tuple(row) for row in rows] == [(0, False), (7, True), (9, True)]
     assert len(await office.get("/spend/logs")) == 7
     assert (await office.get("/global/spend"))["spend"] == 6.3
-    (entry,) = await listing(office.pool, Which(entity="spend"))
+    (entry,) = await audited(office.pool, entity="spend")
     assert (entry["action"], entry["entity_id"], entry["after"]["payers"]) == ("reset", "global", 6)
     assert office.told == [frozenset({"spend:global"})]
 

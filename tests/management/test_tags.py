@@ -6,12 +6,12 @@ from decimal import Decimal
 import pytest
 
 from api.management import budgets, tags
-from ledger.audit import Which, listing
 from ledger.pool import Pool
 from ledger.spend import record
 from schemas.access import Access, Role
 from schemas.usage import Caller
 from tests.ledger.events import START, event
+from tests.support.audit import audited
 from tests.support.office import Bureau, bureau
 
 DAY = 86_400_000_000
@@ -43,7 +43,7 @@ async def test_a_tag_from_first_to_last(office: Bureau) -> None:
     assert await office.post("/tag/delete", name="red") == {"message": "Tag red deleted successfully"}
     assert await office.get("/tag/list") == []
     assert all("tag:red" in told for told in office.told)
-    log = await listing(office.pool, Which(entity="tag"))
+    log = await audited(office.pool, entity="tag")
     assert [entry["action"] for entry in log] == ["deleted", "updated", "updated", "created"]
 
 

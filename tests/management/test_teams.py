@@ -7,9 +7,9 @@ import pytest
 
 from api.management.rules import TeamRules, UserRules
 from ledger import tenants
-from ledger.audit import Which, listing
 from ledger.pool import Pool
 from tests.management.tenancy import key, organization, person, tenancy
+from tests.support.audit import audited
 from tests.support.office import Bureau
 
 
@@ -54,7 +54,7 @@ async def test_a_team_from_first_to_last(office: Bureau) -> None:
     await office.get("/team/info", 404, team_id=team_id)
     assert f"team:{team_id}" in office.told[-1]
     assert "user:u" in office.told[-1]
-    log = await listing(office.pool, Which(entity="team", id=team_id))
+    log = await audited(office.pool, entity="team", id=team_id)
     assert [entry["action"] for entry in reversed(log)] == [
         "created",
         "member_added",

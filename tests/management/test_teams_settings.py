@@ -5,9 +5,9 @@ from typing import Any
 from api.management.rules import TeamRules
 from broker.seal import Seal
 from ledger import tenants
-from ledger.audit import Which, listing
 from ledger.pool import Pool
 from tests.management.tenancy import tenancy
+from tests.support.audit import audited
 from tests.support.office import Bureau
 
 SECRET = "sk-lf-1234567890"
@@ -79,9 +79,9 @@ async def test_callbacks_are_kept_and_their_credentials_sealed(pool: Pool) -> No
         answers.append(await office.post("/team/update", team_id="t", rpm_limit=1))
         assert before[1:-1] in await kept(office)
         assert "sealed:" in before
-        everything = str([answers, shown, await listing(pool, Which()), await kept(office)])
+        everything = str([answers, shown, await audited(pool), await kept(office)])
         assert SECRET not in everything
-        assert "sealed:" not in str([answers, shown, await listing(pool, Which())])
+        assert "sealed:" not in str([answers, shown, await audited(pool)])
         response = await office.http.delete("/team/t/callback/langsmith")
         assert response.status_code == 404
         other = {**failure, "callback_name": "langsmith"}

@@ -10,10 +10,10 @@ import pytest
 
 from api.management.rules import Place, UserRules
 from ledger import tenants
-from ledger.audit import Which, listing
 from ledger.keys import named
 from ledger.pool import Pool
 from tests.management.tenancy import PEPPER, belongs, key, organization, person, tenancy
+from tests.support.audit import audited
 from tests.support.office import Bureau
 
 
@@ -71,9 +71,9 @@ async def test_a_user_from_first_to_last(office: Bureau) -> None:
     await office.get("/v2/user/info", 404, user_id="u")
     assert await tenants.matching(office.pool, tenants.KEYS, {}) == []
     assert office.told[-1] == {"user:u", f"key:{stored['key_id']}"}
-    log = await listing(office.pool, Which(entity="user", id="u"))
+    log = await audited(office.pool, entity="user", id="u")
     assert [entry["action"] for entry in log] == ["deleted", "updated", "updated", "created"]
-    assert made["key"] not in str([*log, *await listing(office.pool, Which(entity="key"))])
+    assert made["key"] not in str([*log, *await audited(office.pool, entity="key")])
 
 
 def made_now(made: dict[str, str]) -> datetime:

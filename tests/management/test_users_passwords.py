@@ -7,10 +7,10 @@ import pytest
 
 from api.management.users import passwords
 from ledger import users
-from ledger.audit import Which, listing
 from ledger.pool import Pool
 from schemas.access import Role
 from tests.management.tenancy import belongs, organization, person, tenancy
+from tests.support.audit import audited
 from tests.support.office import ADMIN, Bureau
 
 GOOD, BETTER = "correct horse battery", "staple correct horse"
@@ -50,7 +50,7 @@ async def test_a_password_is_set_by_an_admin_and_changed_by_its_user(office: Bur
     await office.post("/user/update", 403, user_id="u", password=GOOD)
     office.access = ADMIN
     seen = [answer, await office.get("/user/info", user_id="u"), await office.get("/user/list")]
-    seen += [await listing(office.pool, Which())]
+    seen += [await audited(office.pool)]
     for secret in (GOOD, BETTER, await stored(office, "u"), "scrypt"):
         assert secret not in str(seen)
     await office.post("/user/delete", user_ids=["u"])
@@ -70,7 +70,7 @@ async def test_secrets_are_not_kept_with_the_user(office: Bureau) -> None:
     await office.post("/user/new", 400, user_id="n", password=GOOD)
     made = await office.post("/user/new", user_id="n", key=GOOD, token=GOOD, auto_create_key=False)
     await office.post("/user/update", user_id="n", key=GOOD, password=None)
-    assert GOOD not in str([made, await office.get("/user/list"), await listing(office.pool, Which())])
+    assert GOOD not in str([made, await office.get("/user/list"), await audited(office.pool)])
     assert GOOD not in str(await office.pool.fetch("SELECT * FROM users"))
 
 
@@ -108,7 +108,7 @@ async def test_an_invitation_from_first_to_last(office: Bureau) -> None:
     changed = await office.post("/invitation/update", invitation_id=made["id"], is_accepted=True)
     assert changed["is_accepted"]
     assert changed["accepted_at"] is not None
-    assert made["id"] not in str(await listing(office.pool, Which())), "who has the id could use it"
+    assert made["id"] not in str(await audited(office.pool)), "who has the id could use it"
     assert (await office.post("/invitation/delete", invitation_id=made["id"]))["id"] == made["id"]
     await office.get("/invitation/info", 400, invitation_id=made["id"])
     await office.post("/invitation/delete", 400, invitation_id=made["id"])

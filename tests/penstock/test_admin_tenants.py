@@ -14,7 +14,6 @@ from broker.events import Events
 from broker.rabbitmq import RabbitBus
 from broker.topology import topology_of
 from ledger.access import find_key
-from ledger.audit import Which, listing
 from ledger.migrate import migrate
 from ledger.pepper import pepper
 from ledger.pool import open_pool
@@ -22,6 +21,7 @@ from ledger.terms import Rules
 from penstock.command import main
 from schemas.access import Access
 from schemas.envelope import Changed, Event
+from tests.support.audit import audited
 
 Run = Callable[..., Result]
 Said = Callable[..., Any]
@@ -186,7 +186,7 @@ def test_what_is_done_is_in_the_audit_log(said: Said, database_url: str) -> None
     async def entries() -> list[dict[str, Any]]:
         pool = await open_pool(database_url, size=1)
         try:
-            return await listing(pool, Which(entity="user"))
+            return await audited(pool, entity="user")
         finally:
             await pool.close()
 
