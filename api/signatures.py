@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jwt
 from jwt import exceptions as faults
 
-from api.signing_keys import ALGORITHMS, SigningKeys
+from api.signing_keys import ALGORITHMS, Key, SigningKeys
 from schemas.config import Issuer, Jwt
 from schemas.failures import Kind, Refused
 
@@ -17,7 +17,6 @@ _LONGEST = 16 * 1024
 _WORDS: Mapping[type[Exception], str] = {
     faults.InvalidAudienceError: "it is for another audience",
     faults.InvalidIssuerError: "it is another issuer's",
-    faults.InvalidSignatureError: "its signature is wrong",
     faults.MissingRequiredClaimError: "a claim is missing",
 }
 
@@ -49,11 +48,15 @@ async def verified(token: str, settings: Jwt, keys: SigningKeys, now: float) -> 
     issuer = _issuer(settings, unproved.get("iss"))
     if issuer is None:
         raise _refused("it is another issuer's")
-    key = await keys.find(issuer.key_urls, id if isinstance(id, str) else None, algorithm)
-    if key is None:
-        raise _refused("its issuer has no such key")
-    claims = _proved(token, key.public, algorithm, issuer)
-    return Verified(claims, issuer, _in_time(claims, now, settings.leeway))
+    named, tried = id if isinstance(id, str) else None, list[Key]()
+    while (key := await keys.find(issuer.key_urls, named, algorithm, tried)) is not None:
+        try:
+            claims = _proved(token, key.public, algorithm, issuer)
+        except faults.InvalidSignatureError:
+            tried.append(key)
+        else:
+            return Verified(claims, issuer, _in_time(claims, now, settings.leeway))
+    raise _refused("its signature is wrong" if tried else "its issuer has no such key")
 
 
 def _opened(token: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -71,6 +74,7 @@ def _issuer(settings: Jwt, name: object) -> Issuer | None:
 
 
 def _proved(token: str, public: Any, algorithm: str, issuer: Issuer) -> dict[str, Any]:
+    """The claims. Raises `InvalidSignatureError` when another key has signed them, `Refused` for all else."""
     try:
         claims: dict[str, Any] = jwt.decode(
             token,
@@ -87,6 +91,8 @@ def _proved(token: str, public: Any, algorithm: str, issuer: Issuer) -> dict[str
                 "verify_jti": False,
             },
         )
+    except faults.InvalidSignatureError:
+        raise
     except (faults.PyJWTError, ValueError, TypeError) as fault:
         raise _refused(_WORDS.get(type(fault), "it is not valid")) from None
     return claims

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -36,7 +36,7 @@ ALGORITHMS = frozenset(name for names in _ALGORITHMS.values() for name in names)
 _PUBLIC = ("kty", "crv", "n", "e", "x", "y")
 _SHORTEST_RSA = 2048  # bits, RFC 7518 section 3.3
 _MOST_KEYS = 200
-_BETWEEN = 10.0  # seconds between two fetches from one address because of an unknown key id, or after a failure
+_BETWEEN = 10.0  # seconds between two fetches from one address because of a key that is not known, or after a failure
 
 
 class Key(NamedTuple):
@@ -65,30 +65,30 @@ class SigningKeys:
         self._now = now
         self._sources: dict[str, _Source] = {}
 
-    async def find(self, urls: Iterable[str], id: str | None, algorithm: str) -> Key | None:
+    async def find(self, urls: Iterable[str], id: str | None, algorithm: str, but: Collection[Key] = ()) -> Key | None:
         """The key with this id for this algorithm, or the only one when the token names none; None: there is none.
 
+        `but` those that have not signed it: an issuer may change its key and name none, or keep the name.
         A key that is not there may be new: its issuer is asked again, but not more often than every ten seconds.
         Raises `Refused`, a 503, when an issuer is away and no other has the key.
         """
-        away = False
-        for url in urls:
-            source = self._sources.setdefault(url, _Source())
-            if not self._fresh(source):
-                await self._renew(url, source)
-            found = _match(self._usable(source), id, algorithm)
-            if found is None and self._may_try(source):
-                await self._renew(url, source)
-                found = _match(self._usable(source), id, algorithm)
-            if found is not None:
-                return found
-            away = away or not self._usable(source)
-        if away:
+        sources = [(url, self._sources.setdefault(url, _Source())) for url in urls]
+        for again in (False, True):
+            for url, source in sources:
+                if again or self._is_old(source):
+                    await self._renew(url, source)
+                found = _match(self._usable(source), id, algorithm, but)
+                if found is not None:
+                    return found
+        if not all(self._usable(source) for _, source in sources):
             raise Refused(Kind.ISSUER_DOWN, "The issuer's keys cannot be fetched: the token cannot be verified now.")
         return None
 
-    def _fresh(self, source: _Source) -> bool:
-        return source.fetched is not None and self._now() - source.fetched < self._ttl
+    def _is_old(self, source: _Source) -> bool:
+        """Whether the keys should be fetched first; not while somebody does and the last ones still count."""
+        if source.fetched is not None and self._now() - source.fetched < self._ttl:
+            return False
+        return not (source.lock.locked() and self._usable(source))
 
     def _usable(self, source: _Source) -> tuple[Key, ...]:
         if source.fetched is None or self._now() - source.fetched >= self._ttl + self._stale_ttl:
@@ -99,9 +99,7 @@ class SigningKeys:
         return source.tried is None or self._now() - source.tried >= _BETWEEN
 
     async def _renew(self, url: str, source: _Source) -> None:
-        """Fetch, unless that was just done. One fetches; who has keys that still count does not wait for it."""
-        if source.lock.locked() and self._usable(source):
-            return
+        """Fetch, unless that was just done. One fetches; the others wait for what it brings."""
         async with source.lock:
             if not self._may_try(source):
                 return
@@ -114,8 +112,8 @@ class SigningKeys:
                 source.fetched = self._now()
 
 
-def _match(keys: tuple[Key, ...], id: str | None, algorithm: str) -> Key | None:
-    fitting = [key for key in keys if algorithm in key.algorithms]
+def _match(keys: tuple[Key, ...], id: str | None, algorithm: str, but: Collection[Key]) -> Key | None:
+    fitting = [key for key in keys if algorithm in key.algorithms and key not in but]
     if id is not None and any(key.id == id for key in fitting):
         return next(key for key in fitting if key.id == id)
     if len(fitting) == 1 and (id is None or fitting[0].id is None):

@@ -174,6 +174,47 @@ async def test_an_unknown_key_may_be_new_but_is_not_asked_for_at_every_token() -
     assert len(provider.asked) == 3
 
 
+@pytest.mark.parametrize("header", [{}, {"kid": "kept"}])
+async def test_a_new_key_without_a_new_name_is_found_by_the_signature(header: dict[str, str]) -> None:
+    provider, clock = Provider(), Clock()
+    found = keys(provider, clock)
+    old, new = (jwt.encode(GOOD, PRIVATE[name], "RS256", headers=header) for name in ("rsa", "other"))
+    provider.documents[URL] = {"keys": [jwk("rsa", **header)]}
+    await verified(old, SETTINGS, found, NOW)
+    provider.documents[URL] = {"keys": [jwk("other", **header)]}
+    with pytest.raises(Refused, match="signature"):
+        await verified(new, SETTINGS, found, NOW)
+    clock.now += 11
+    await verified(new, SETTINGS, found, NOW)
+    for _ in range(20):
+        with pytest.raises(Refused, match="signature"):
+            await verified(old, SETTINGS, found, NOW)
+    assert len(provider.asked) == 2
+
+
+async def test_who_comes_while_new_keys_are_fetched_waits_for_them() -> None:
+    provider, clock, begun, gate = Provider("rsa"), Clock(), asyncio.Event(), asyncio.Event()
+    gate.set()
+
+    async def slowly(url: str) -> Any:
+        begun.set()
+        await gate.wait()
+        return await provider.fetch(url)
+
+    shared = SigningKeys(slowly, 600, 3600, clock)
+    assert await shared.find([URL], "rsa", "RS256")
+    provider.documents[URL]["keys"].append(jwk("other"))
+    clock.now += 11
+    begun.clear()
+    gate.clear()
+    asking = [asyncio.create_task(shared.find([URL], "other", "RS256")) for _ in range(10)]
+    await begun.wait()
+    assert await shared.find([URL], "rsa", "RS256")
+    gate.set()
+    assert all(await asyncio.gather(*asking))
+    assert len(provider.asked) == 2
+
+
 async def test_the_last_good_keys_are_kept_while_the_issuer_is_away_but_not_for_ever() -> None:
     provider, clock = Provider(), Clock()
     found = keys(provider, clock)
@@ -207,6 +248,18 @@ async def test_of_several_addresses_one_may_be_away() -> None:
     assert await found.find(["https://gone.example/keys", URL], "rsa", "RS256")
     with pytest.raises(Refused):
         await found.find(["https://gone.example/keys", URL], "other", "RS256")
+
+
+async def test_of_several_addresses_each_may_have_the_key_of_a_token_that_names_none() -> None:
+    provider, clock, second = Provider("rsa"), Clock(), "https://two.example/keys"
+    provider.documents[second] = {"keys": [jwk("other")]}
+    settings = Jwt(issuers=(Issuer(name=NAME, key_urls=(URL, second)),))
+    found = keys(provider, clock)
+    for name in ("rsa", "other"):
+        await verified(jwt.encode(GOOD, PRIVATE[name], "RS256"), settings, found, NOW)
+    clock.now += 11
+    assert await found.find([URL, second], "other", "RS256")
+    assert provider.asked == [URL, second]
 
 
 async def test_all_who_come_at_once_share_one_fetch() -> None:
