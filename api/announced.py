@@ -19,7 +19,6 @@ from schemas.usage import Status, Usage, UsageEvent
 
 _LOG = logging.getLogger("penstock.api")
 _GRACE = 10.0  # seconds after its deadline until an attempt without an end counts as lost
-_BYTES_PER_TOKEN = 4
 
 Price = Callable[[str, str, Usage], Decimal | None]
 """(deployment id, model, usage) -> US dollars, None if unknown."""
@@ -93,7 +92,7 @@ class AnnouncedAttempts:
 
     def _lost(self, announced: Announced) -> UsageEvent:
         started, pending = announced.started, announced.pending
-        usage = Usage(prompt=len(pending.body) // _BYTES_PER_TOKEN, completion=pending.events, estimated=True)
+        usage = Usage(prompt=pending.course.prompt, completion=pending.events, estimated=True)
         cost = self._cost(started, usage)
         end = End(int(self._now() * 1e6), Status.LOST, usage, cost, Kind.WORKER_LOST.value)
         return usage_event(pending.request, started, end)

@@ -1,6 +1,6 @@
 """The ASGI application: FastAPI, the inference routes as plain ASGI endpoints, every error in OpenAI's shape."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from api import errors
 from api.inference import Desk, Inference
+from api.management.office import PRESENT
 from api.openapi import describe
 from api.reply import request_id
 from schemas.envelope import Endpoint
@@ -25,16 +26,16 @@ _WITH_MODEL = ("/engines/{{model:path}}/{}", "/openai/deployments/{{model:path}}
 _KINDS = {404: Kind.NOT_FOUND, 405: Kind.METHOD, 401: Kind.UNAUTHENTICATED, 403: Kind.FORBIDDEN}
 
 
-def build(desk: Desk, routers: Sequence[APIRouter], version: str, **state: Any) -> Any:
-    """The application of an API process; `state` is what its routes find in the application's state."""
-    app = bare(routers, version, **state)
+def build(desk: Desk, routers: Sequence[APIRouter], version: str, present: Callable[[], Any] = lambda: None) -> Any:
+    """The application of an API process; `present` gives what its management routes work by (`office.present`)."""
+    app = bare(routers, version)
     inference = {endpoint: Inference(endpoint, desk) for endpoint in Endpoint}
     for endpoint, handler in inference.items():
         for path in (*_PREFIXES, *_WITH_MODEL):
             app.router.routes.append(Route(path.format(endpoint.value), handler, methods=["POST"]))
     describe(app)
     short = {path.format(endpoint.value): handler for endpoint, handler in inference.items() for path in _PREFIXES}
-    door = _Door(app, short)
+    door = _Door(app, short, present)
     if not desk.settings.cors_origins:
         return door
     cors = CORSMiddleware(
@@ -52,7 +53,7 @@ def build(desk: Desk, routers: Sequence[APIRouter], version: str, **state: Any) 
 
 
 def bare(routers: Sequence[APIRouter], version: str, **state: Any) -> FastAPI:
-    """An application with these routes alone, and our errors; `state` as in `build`."""
+    """An application with these routes alone, and our errors; `state` is what is present, for ever."""
     app = FastAPI(title="Penstock", version=version, docs_url="/docs", redoc_url=None)
     for name, value in state.items():
         setattr(app.state, name, value)
@@ -71,9 +72,10 @@ class _Door:
     Puts `x-request-id` on every answer of the latter; the inference routes set their own.
     """
 
-    def __init__(self, app: Any, short: Mapping[str, Inference]) -> None:
+    def __init__(self, app: Any, short: Mapping[str, Inference], present: Callable[[], Any]) -> None:
         self._app = app
         self._short = short
+        self._present = present
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -82,6 +84,7 @@ class _Door:
                 await handler(scope, receive, send)
                 return
             send = _marked(send)
+            scope[PRESENT] = self._present()
         await self._app(scope, receive, send)
 
 

@@ -248,7 +248,7 @@ class Asker:
             if pending.answered and not before and attempt is not None:
                 self._roster.over(attempt.deployment, attempt.model, attempt.worker)
                 if pending.payment is not None and isinstance(frame, Answer | Ended):
-                    pending.payment.ended(frame.usage)
+                    pending.payment.ended(frame.usage, frame.cost)
             return
         failure = pending.failed(frame)
         if failure is not None:

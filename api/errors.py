@@ -43,7 +43,11 @@ def event(failure: Failure) -> bytes:
 
 
 def headers(failure: Failure) -> Iterable[Header]:
-    """Headers that tell a client when to come back."""
+    """Headers that tell a client of the limit, and when to come back, or (OpenAI's SDKs go by that) not to."""
+    yield from ((name.encode(), value.encode()) for name, value in failure.limit.items())
+    if failure.final:
+        yield b"x-should-retry", b"false"
+        return
     seconds = failure.retry_after or failure.row.retry_after
     if not seconds:
         return

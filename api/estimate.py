@@ -21,11 +21,12 @@ _BOUNDLESS = 2**40  # tokens of an unknown context window
 
 
 class Estimate(NamedTuple):
-    """Nano-dollars, and tokens of prompt and completion; so many of those (`guessed`) the body does not ask for."""
+    """Nano-dollars, and tokens of prompt and completion. `guessed` and `supposed` of them the body does not ask for."""
 
     nano: int
     tokens: int
     guessed: int = 0
+    supposed: int = 0
 
 
 class _Facts(NamedTuple):
@@ -50,9 +51,10 @@ class Estimator:
         prompt = min(course.prompt + 1, window)
         completion = min(self._expected(key, model) if output.most is None else output.most, window) * output.answers
         usage = Usage(prompt=prompt, completion=completion)
-        costs = [cost for price in prices if (cost := price.cost(usage)) is not None]
-        guessed = completion if output.most is None else 0
-        return Estimate(int(max(costs, default=Decimal(0)) * NANO) + 1, prompt + completion, guessed)
+        nano = _dearest(prices, usage)
+        if output.most is not None:
+            return Estimate(nano, prompt + completion)
+        return Estimate(nano, prompt + completion, completion, nano - _dearest(prices, Usage(prompt=prompt)))
 
     def learn(self, key: str, model: str, usage: Usage) -> None:
         """A call that did not say how long its answer may be used this."""
@@ -88,3 +90,9 @@ class Estimator:
             self._resolved.clear()
         self._resolved[key] = (now + _MINUTE, facts)
         return facts
+
+
+def _dearest(prices: tuple[Price, ...], usage: Usage) -> int:
+    """Nano-dollars at the dearest price, and one: what costs nothing, as far as we know, needs a budget too."""
+    costs = [cost for price in prices if (cost := price.cost(usage)) is not None]
+    return int(max(costs, default=Decimal(0)) * NANO) + 1

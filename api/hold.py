@@ -1,19 +1,22 @@
 """What one call may cost, and what it holds of its payers' budgets and rates until it has ended."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
 from policy.holdings import BudgetHolding, RateHolding
 from schemas.access import Rate, Terms, Unit
 from schemas.usage import Usage
+
+_MINUTE = 60
 
 
 @dataclass(frozen=True, slots=True)
 class Bill:
     """What a call may cost: nano-dollars of each budget, one request, tokens. `deadline` in seconds since the epoch.
 
-    `guessed` of the tokens are only expected: a limit below them is none that forbids the call. `again`: it is not the
-    first call for its request.
+    `guessed` of the tokens, and `supposed` of the nano-dollars, are only expected: a limit below them is none that
+    forbids the call, and a budget that has less left is reserved as it is. `again`: it is not the first call for its
+    request.
     """
 
     terms: tuple[Terms, ...]
@@ -22,6 +25,16 @@ class Bill:
     deadline: float
     guessed: int = 0
     again: bool = False
+    supposed: int = 0
+
+    @property
+    def least(self) -> int:
+        """Nano-dollars that must be left for it."""
+        return self.nano - self.supposed
+
+    def within(self, nano: int) -> "Bill":
+        """The same with less expected of it; `nano` is at least `least`."""
+        return replace(self, nano=nano, supposed=nano - self.least)
 
     @property
     def rates(self) -> list[Rate]:
@@ -51,8 +64,8 @@ class Hold:
         """Of the budgets."""
         return tuple(lease for _, lease in self.budgets)
 
-    def over(self, usage: Usage | None) -> None:
-        """Its call has ended, and used this; None: nothing. Accounting settles the budgets."""
+    def over(self, usage: Usage | None, cost: int = 0) -> None:
+        """Its call has ended, and used this (None: nothing) for `cost` nano-dollars; accounting settles the budgets."""
         if self.ended:
             return
         self.ended = True
@@ -62,6 +75,21 @@ class Hold:
                 holding.correct(at, -amount, now)
             elif holding.rate.unit is Unit.TOKENS:
                 holding.correct(at, (0 if usage is None else usage.total) - amount, now)
+        if cost > self.bill.nano:
+            for budget, lease in self.budgets:
+                if budget.lease == lease:
+                    budget.exceeded(cost - self.bill.nano)
+
+    def rooms(self) -> Iterable[tuple[bytes, bytes]]:
+        """LiteLLM's `x-ratelimit-api_key-…` of the key's own limits a minute, as this process knows them."""
+        own = {
+            holding.rate.unit: holding  # of two the last: it is the lower one
+            for holding, _, _ in self.rates
+            if holding.rate.account.kind == "key" and holding.rate.window == _MINUTE
+        }
+        for unit, holding in own.items():
+            yield b"x-ratelimit-api_key-limit-%b" % unit.encode(), b"%d" % holding.rate.most
+            yield b"x-ratelimit-api_key-remaining-%b" % unit.encode(), b"%d" % holding.remaining
 
     def left(self) -> None:
         """Nobody waits for its call any more: it is under way no more, and what it used is not known here."""

@@ -10,20 +10,23 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from api.asker import Asker
 from api.authenticate import Gatekeeper
 from api.body import ClientGone, Receive, read_body
 from api.course import wishes
-from api.entry import check_model, denied, scopes_of
 from api.idempotency import Idempotency, call_of
 from api.intake import Intake, take_in
+from api.model_access import MODEL_DENIED, check_model, denied, scopes_of
 from api.payment import Cashier
 from api.pending import Pending
 from api.planner import Planner
+from api.refusals import BudgetSpent
 from api.reply import Reply, Send, request_id
 from api.terms import Extras, caller_of, deadline_of, extras_of, metadata_of
 from broker.seal import Seal
-from schemas.access import Access
+from schemas.access import Access, Account
 from schemas.catalog import Resolution
 from schemas.config import Settings
 from schemas.envelope import Answer, Chunk, Ended, Endpoint, Opened, Request
@@ -32,6 +35,8 @@ from schemas.failures import Failure, Kind, Refused
 Scope = MutableMapping[str, Any]
 
 _LOG = logging.getLogger("penstock.api")
+_NOT_THIS_MODEL = frozenset({Kind.BUDGET_EXCEEDED, Kind.UNKNOWN_MODEL, *MODEL_DENIED})
+"""Why one of a key's `budget_fallbacks` is passed over."""
 _BETWEEN_COMMENTS = 1.0  # seconds at least: the first may be wanted at once
 
 
@@ -59,6 +64,7 @@ class Asked(NamedTuple):
     extras: Extras
     received: float
     deadline: float
+    address: str  # the client's
 
 
 class Inference:
@@ -115,21 +121,38 @@ class Inference:
         """The request's key, body and terms."""
         desk, headers = self._desk, scope["headers"]
         received = desk.now()
-        access = await desk.gatekeeper.infer(scope)
+        access = await desk.gatekeeper.admit_to_inference(scope)
         data = await read_body(headers, receive, desk.settings.max_request_bytes)
-        intake = take_in(self._endpoint, data, scope.get("path_params", {}).get("model"))
+        intake = take_in(self._endpoint, data, scope.get("path_params", {}).get("model"), access.enforced)
         deadline = deadline_of(intake, headers, desk.settings, received)
-        return Asked(headers, access, data, intake, extras_of(headers), received, deadline)
+        address = desk.gatekeeper.address(scope)
+        return Asked(headers, access, data, intake, extras_of(headers), received, deadline, address)
 
     async def _ask(self, asked: Asked, rid: str) -> Pending:
-        """Everything between the request and the queue."""
+        """Everything between the request and the queue, and what follows when a budget of the key is spent."""
+        access, model = asked.access, asked.intake.model
+        name = access.aliases.get(model, model) if access.aliases else model
+        try:
+            return await self._ask_for(name, asked, rid)
+        except BudgetSpent as spent:
+            if spent.account.kind == "key" and access.throttled is not None:
+                slower = structs.replace(access, terms=access.throttled, throttled=None)
+                return await self._ask(asked._replace(access=slower), rid)
+            for other in _budget_fallbacks(name, asked, spent.account):
+                try:
+                    return await self._ask_for(other, asked, rid)
+                except Refused as refused:
+                    if refused.failure.kind not in _NOT_THIS_MODEL:
+                        raise
+            raise
+
+    async def _ask_for(self, name: str, asked: Asked, rid: str) -> Pending:
         desk, intake, extras, access = self._desk, asked.intake, asked.extras, asked.access
-        name = access.aliases.get(intake.model, intake.model) if access.aliases else intake.model
         found = desk.planner.catalog.resolve(name)
         if found is None:
             raise _unknown_model(intake.model)
         caller = caller_of(access.caller, intake, asked.headers)
-        beside = () if desk.cashier is None else await desk.cashier.beside(caller)
+        beside = () if desk.cashier is None else await desk.cashier.beside(caller, access.customer_budget)
         scopes = scopes_of(access, beside)
         check_model(scopes, name, found)
         mock = intake.controls.get("mock_response")
@@ -148,13 +171,13 @@ class Inference:
             caller=caller,
             mock_response=mock if isinstance(mock, str) else None,
             credentials=self._sealed(intake, found),
-            metadata=metadata_of(intake.controls),
+            metadata=metadata_of(intake.controls, asked.headers, asked.address),
         )
         if extras.is_retry:
             running = desk.asker.attach(request, intake.body)
             if running is not None:
                 return running
-        course = desk.planner.course(found, caller, len(intake.body), wishes(intake.controls, extras.retries))
+        course = desk.planner.course(found, caller, intake.body, wishes(intake.controls, extras.retries))
         if scopes:
             course.allowed = lambda fallback, found: not denied(scopes, fallback, found)
         payment = None if desk.cashier is None else desk.cashier.payment(access, beside, name, intake.output)
@@ -233,6 +256,15 @@ async def _disconnected(receive: Receive, pending: Pending) -> None:
 def _expire(pending: Pending) -> None:
     if not pending.opened:
         pending.fail(Failure(Kind.DEADLINE, "The request's deadline passed before it was answered."))
+
+
+def _budget_fallbacks(name: str, asked: Asked, spent: Account) -> tuple[str, ...]:
+    """What the key calls instead when this account is spent. Credentials are for the model that they came with."""
+    payer, model = spent.parted()
+    if not model or payer.kind not in ("key", "member") or asked.intake.credentials:
+        return ()
+    fallbacks = asked.access.budget_fallbacks
+    return fallbacks.get(name) or fallbacks.get(model, ())
 
 
 def _unknown_model(model: str) -> Refused:

@@ -4,7 +4,7 @@ The top level is decoded to raw JSON values, so that what we do not understand r
 Control fields (LiteLLM's names) are consumed here and never forwarded.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -79,11 +79,16 @@ class Intake(NamedTuple):
     output: Output = Output(None)
 
 
-def take_in(endpoint: Endpoint, data: bytes, path_model: str | None = None) -> Intake:
-    """Check a body. Raises `Refused(INVALID_REQUEST)` naming the parameter; `path_model` comes from the URL."""
+def take_in(endpoint: Endpoint, data: bytes, path_model: str | None = None, enforced: Iterable[str] = ()) -> Intake:
+    """Check a body. Raises `Refused(INVALID_REQUEST)` naming the parameter; `path_model` comes from the URL.
+
+    `enforced` are fields that must be there, `metadata.generation_name` one in an object; null is there.
+    """
     fields = _decode(data)
     if path_model is not None:
         fields.setdefault("model", msgspec.Raw(_ENCODER.encode(path_model)))
+    for name in enforced:
+        _check_enforced(fields, name)
     model = _value(fields, "model", str)
     if not model:
         raise Refused(Kind.INVALID_REQUEST, "you must provide a model parameter", param="model")
@@ -151,6 +156,19 @@ def _check_input(endpoint: Endpoint, fields: Fields) -> None:
         raise Refused(Kind.INVALID_REQUEST, "Invalid type for 'messages': expected an array.", param=name)
     if endpoint is Endpoint.CHAT and raw[1:].lstrip()[:1] == b"]":
         raise Refused(Kind.INVALID_REQUEST, "Invalid 'messages': expected at least one message.", param=name)
+
+
+def _check_enforced(fields: Fields, name: str) -> None:
+    first, *others = name.split(".")
+    found: Any = {first: _read(fields[first], first) if others else None} if first in fields else {}
+    for part in (first, *others):
+        if not isinstance(found, dict) or part not in found:
+            break
+        found = found[part]
+    else:
+        return
+    said = f"BadRequest please pass param={name} in request body. This is a required param"
+    raise Refused(Kind.INVALID_REQUEST, said, param=name)
 
 
 def output_of(endpoint: Endpoint, body: bytes) -> Output:

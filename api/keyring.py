@@ -17,7 +17,7 @@ from ledger.changes import KEPT, recent
 from ledger.pepper import Pepper
 from ledger.pool import FAILED, Pool, described, ledger_needed
 from ledger.terms import Rules
-from schemas.access import Access
+from schemas.access import TEAM_GONE, Access
 from schemas.failures import Kind, Refused
 
 _LOG = logging.getLogger("penstock.keys")
@@ -72,7 +72,7 @@ class Keyring:
         return self._usable(kept.access)
 
     async def find(self, key: bytes, address: str) -> Access:
-        """The access of a key. Raises `Refused`: KEY_UNKNOWN, _EXPIRED, _BLOCKED, TOO_MANY_UNKNOWN, LEDGER_DOWN."""
+        """The access of a key. Raises `Refused`: KEY_UNKNOWN, _EXPIRED, _BLOCKED, TEAM_GONE, TOO_MANY_UNKNOWN …"""
         with ledger_needed():
             if self._salt is None:
                 self._salt = await self.pepper()
@@ -95,6 +95,12 @@ class Keyring:
             del self._kept[hash]
         if any(name.startswith("key:") for name in gone):
             self._unknown.clear()
+
+    def adopt(self, rules: Rules) -> None:
+        """From now on accesses are made by these; what was made by others is forgotten, lookups under way too."""
+        self.rules = rules
+        self._changes += 1
+        self._kept.clear()
 
     async def follow(self, changed: Callable[[Sequence[str]], None]) -> None:
         """For ever: tell of changes that may have been missed."""
@@ -161,7 +167,11 @@ def _unknown_key() -> Refused:
 
 
 def refuse_blocked(access: Access) -> None:
-    """Raises `Refused(KEY_BLOCKED)` when the key or its team is blocked."""
+    """Raises `Refused`: KEY_BLOCKED when the key or its team is blocked, TEAM_GONE when its team does not exist."""
+    if access.blocked.startswith(TEAM_GONE):
+        team = access.blocked.removeprefix(TEAM_GONE)
+        said = f"Team doesn't exist in db. Team={team}. Create team via `/team/new` call."
+        raise Refused(Kind.TEAM_GONE, said, param="team_id")
     if access.blocked:
         raise Refused(Kind.KEY_BLOCKED, _blocked(access.blocked))
 

@@ -26,42 +26,43 @@ class Payers:
         self._changes = 0
         self._exist = (True, True)  # customers, tags
         self._looked = -math.inf
-        self._found: OrderedDict[Account, tuple[float, Payer | None]] = OrderedDict()
+        self._found: OrderedDict[tuple[Account, str], tuple[float, Payer | None]] = OrderedDict()
 
-    def known(self, caller: Caller) -> Sequence[Payer] | None:
-        """What is remembered; None when the ledger must be asked."""
+    def known(self, caller: Caller, budget: str = "") -> Sequence[Payer] | None:
+        """What is remembered; None when the ledger must be asked. `budget`: see `find`."""
         if not caller.end_user and not caller.tags:
             return _NONE
         now = self._clock()
         if now - self._looked > _KNOWN:
             return None
         found = []
-        for account in self._accounts(caller):
-            kept = self._found.get(account)
+        for account in self._accounts(caller, budget):
+            kept = self._found.get((account, budget))
             if kept is None or now > kept[0]:
                 return None
             if kept[1] is not None:
                 found.append(kept[1])
         return found
 
-    async def find(self, caller: Caller) -> Sequence[Payer]:
-        """Who pays. Raises `Refused(LEDGER_DOWN)`."""
+    async def find(self, caller: Caller, budget: str = "") -> Sequence[Payer]:
+        """Who pays. `budget`, if there is such, goes before the default of customers. Raises `Refused(LEDGER_DOWN)`."""
         with ledger_needed():
             while True:
                 before = self._changes
                 if self._clock() - self._looked > _KNOWN:
                     customers, tags = await payers_exist(self._pool)
                     self._exist, self._looked = (customers or self._default is not None, tags), self._clock()
-                accounts = self._accounts(caller)
+                accounts = self._accounts(caller, budget)
                 if not accounts:
                     return _NONE
                 asked = self._clock()
-                found = await find_payers(self._pool, caller.end_user, caller.tags, self._default)
+                defaults = [name for name in (budget, self._default) if name]
+                found = await find_payers(self._pool, caller.end_user, caller.tags, defaults)
                 if before == self._changes:  # else it may be what it was before the change
                     break
         for account in accounts:
-            self._found[account] = (asked + _KNOWN, found.get(account))
-            self._found.move_to_end(account)
+            self._found[account, budget] = (asked + _KNOWN, found.get(account))
+            self._found.move_to_end((account, budget))
         while len(self._found) > _MOST:
             self._found.popitem(last=False)
         return [found[account] for account in accounts if account in found]
@@ -69,13 +70,22 @@ class Payers:
     def changed(self, names: Iterable[str]) -> None:
         """Customers, tags or budgets are others now."""
         if any(name.startswith(("customer:", "tag:", "budget:")) for name in names):
-            self._changes += 1
-            self._found.clear()
-            self._looked = -math.inf
+            self._forget()
 
-    def _accounts(self, caller: Caller) -> list[Account]:
+    def adopt(self, default: str | None) -> None:
+        """From now on this is the budget of customers who have none of their own."""
+        self._default = default
+        self._forget()
+
+    def _forget(self) -> None:
+        self._changes += 1
+        self._found.clear()
+        self._looked = -math.inf
+
+    def _accounts(self, caller: Caller, budget: str) -> list[Account]:
         customers, tags = self._exist
-        found = [Account("customer", caller.end_user)] if customers and 0 < len(caller.end_user) <= END_USER else []
+        limited = (customers or budget) and 0 < len(caller.end_user) <= END_USER
+        found = [Account("customer", caller.end_user)] if limited else []
         return found + ([Account("tag", tag) for tag in caller.tags if len(tag) <= 150] if tags else [])
 
 

@@ -5,8 +5,10 @@ Of limits of requests only the first attempt that was begun uses something: to t
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from typing import Protocol
 
 from msgspec import structs
@@ -19,6 +21,7 @@ from api.payers import Payers, refuse_blocked
 from api.purse import Purse
 from ledger.access import Payer
 from ledger.leases import NANO
+from policy.allowed import governing
 from schemas.access import Access, Terms, Unit
 from schemas.envelope import Request
 from schemas.failures import Failure, Refused
@@ -71,10 +74,10 @@ class Payment:
         """An attempt was announced: accounting settles what it holds."""
         self.stale = self._again = True
 
-    def ended(self, usage: Usage | None) -> None:
-        """The attempt has ended."""
+    def ended(self, usage: Usage | None, cost: Decimal | None = None) -> None:
+        """The attempt has ended; `cost` in US dollars, None when it is not known here."""
         if self._hold is not None:
-            self._hold.over(usage)
+            self._hold.over(usage, 0 if cost is None else math.ceil(cost * NANO))
         if usage is not None:
             self._learn(self._model, usage)
 
@@ -95,11 +98,15 @@ class Payment:
             self._task = asyncio.create_task(self._wait(bill, pending, then, refused), name="reserve again")
 
     def facts(self) -> Iterable[tuple[bytes, bytes]]:
-        """LiteLLM's headers about the key: its limits, its budget, and what was spent of that, lately."""
+        """LiteLLM's headers about the key: its limits, its budget, and what lately was left and spent of them."""
         yield from self._about
+        if self._about and self._hold is not None:
+            yield from self._hold.rooms()
         for holding, _ in () if self._hold is None else self._hold.budgets:
-            if holding.budget.account.kind == "key" and holding.budget.most is not None:
-                yield b"x-litellm-key-spend", b"%.9g" % (float(holding.budget.most) - holding.spendable / NANO)
+            most = holding.budget.most
+            if holding.budget.account.kind == "key" and most is not None:
+                yield b"x-litellm-key-max-budget", format(most, "f").encode()
+                yield b"x-litellm-key-spend", b"%.9g" % (float(most) - holding.spendable / NANO)
                 return
 
     def closed(self) -> bool:
@@ -132,8 +139,9 @@ class Payment:
 
     def _marked(self, request: Request) -> Request:
         assert self._hold is not None
-        leases = self._hold.leases
-        return structs.replace(request, leases=leases, reserved=self._hold.bill.nano if leases else 0)
+        leases, nano = self._hold.leases, self._hold.bill.nano
+        number = request.reservation + 1
+        return structs.replace(request, leases=leases, reserved=nano if leases else 0, reservation=number)
 
 
 class Cashier:
@@ -145,27 +153,35 @@ class Cashier:
         self._payers = payers
         self._about: dict[str, tuple[Access, list[tuple[bytes, bytes]]]] = {}
 
-    async def beside(self, caller: Caller) -> Sequence[Payer]:
-        """The customer and the tags of a request. Raises `Refused`: KEY_BLOCKED, LEDGER_DOWN."""
-        found = self._payers.known(caller)
+    async def beside(self, caller: Caller, budget: str = "") -> Sequence[Payer]:
+        """The customer and the tags of a request; `budget` is the key's for customers who have none of their own.
+
+        Raises `Refused`: KEY_BLOCKED, LEDGER_DOWN.
+        """
+        found = self._payers.known(caller, budget)
         if found is None:
-            found = await self._payers.find(caller)
+            found = await self._payers.find(caller, budget)
         refuse_blocked(found)
         return found
 
     def payment(self, access: Access, beside: Sequence[Payer], asked: str, output: Output) -> Payment | None:
         """How a request for the model `asked` pays; None when nothing limits it."""
-        if access.terms.empty and not access.model_terms and not beside:
+        if access.terms.empty and not access.model_terms and not access.tag_terms and not beside:
             return None
         common = (access.terms, *(payer.terms for payer in beside))
+        by_model = [found for found in (access.model_terms, *(payer.model_terms for payer in beside)) if found]
         key = access.caller.payer
 
         def make(request: Request, course: Course, body: bytes | None = None) -> Bill:
             allowed = output if body is None else output_of(request.endpoint, body)
             estimate = self._estimator.of(course, request.model, key, allowed)
-            names = (request.model, request.group)
-            terms = (*common, *_of_model(access, names if len(course.visited) > 1 else (asked, *names)))
-            return Bill(terms, estimate.nano, estimate.tokens, request.deadline, estimate.guessed)
+            names = (request.model, request.group) if len(course.visited) > 1 else (asked, request.model, request.group)
+            terms = (*common, *_of_model(by_model, names)) if by_model else common
+            if access.tag_terms:
+                terms += tuple(access.tag_terms[tag] for tag in request.caller.tags if tag in access.tag_terms)
+            return Bill(
+                terms, estimate.nano, estimate.tokens, request.deadline, estimate.guessed, supposed=estimate.supposed
+            )
 
         def learn(model: str, usage: Usage) -> None:
             if output.most is None:
@@ -174,29 +190,27 @@ class Cashier:
         return Payment(self._purse, make, learn, self._headers(access))
 
     def _headers(self, access: Access) -> Sequence[tuple[bytes, bytes]]:
-        """What answers say of the key's terms; kept for as long as its `Access` is the same."""
+        """What answers say of the key's limits; kept for as long as its `Access` is the same."""
         found = self._about.get(access.caller.payer)
         if found is None or found[0] is not access:
             if len(self._about) >= _REMEMBERED:
                 self._about.clear()
-            found = self._about[access.caller.payer] = (access, list(_terms(access.terms)))
+            found = self._about[access.caller.payer] = (access, list(_limits(access.terms)))
         return found[1]
 
 
-def _terms(terms: Terms) -> Iterable[tuple[bytes, bytes]]:
-    for budget in terms.budgets:
-        if budget.account.kind == "key" and budget.most is not None:
-            yield b"x-litellm-key-max-budget", format(budget.most, "f").encode()
-            break
+def _limits(terms: Terms) -> Iterable[tuple[bytes, bytes]]:
+    found = {}
     for rate in terms.rates:
         header = _LIMITS.get(rate.unit)
         if header is not None and rate.account.kind == "key" and rate.window == _MINUTE:
-            yield header, b"%d" % rate.most
+            found[header] = b"%d" % rate.most  # of two the last: it is the lower one
+    return found.items()
 
 
-def _of_model(access: Access, names: tuple[str, ...]) -> tuple[Terms, ...]:
-    """By the name that was asked for, else the concrete one, else its group's."""
-    if not access.model_terms:
-        return ()
-    found = next((name for name in names if name in access.model_terms), None)
-    return () if found is None else (access.model_terms[found],)
+def _of_model(by_model: Iterable[Mapping[str, Terms]], names: tuple[str, ...]) -> Iterable[Terms]:
+    """Of each by the name that was asked for, else the concrete one, else its group's, else a pattern."""
+    for terms in by_model:
+        found = governing(terms, names)
+        if found is not None:
+            yield terms[found]

@@ -13,6 +13,7 @@ from api.pending import Pending
 from policy import decision, eligible, fallbacks
 from policy.decision import Decision, Situation
 from policy.plan import Candidate, Preference, prefers
+from policy.prompts import prompt_tokens
 from policy.roster import Roster
 from schemas.catalog import Catalog, Resolution, upstream_model
 from schemas.config import Config, Deployment, Fallback, Routing
@@ -20,7 +21,6 @@ from schemas.envelope import Request
 from schemas.failures import Failure, Kind, Refused
 from schemas.usage import Caller
 
-_BYTES_PER_TOKEN = 4
 _KEPT = frozenset({"model", "stream", "stream_options"})  # a fallback does not change what kind of answer is awaited
 _BEFORE_ANY_CALL = frozenset({Kind.TOO_LATE, Kind.NO_WORKERS, Kind.QUEUE_FULL, Kind.FORBIDDEN})
 """Failures of a whole group: no other deployment of it would do better."""
@@ -60,9 +60,9 @@ class Planner:
         self._wild = {d.id for group, found in catalog.groups.items() if "*" in group for d in found}
         self._checks = routing.tag_filtering or routing.pre_call_checks
 
-    def course(self, found: Resolution, caller: Caller, size: int, wishes: Wishes) -> Course:
-        """The course of a request with a body of `size` bytes."""
-        prompt = size // _BYTES_PER_TOKEN
+    def course(self, found: Resolution, caller: Caller, body: bytes, wishes: Wishes) -> Course:
+        """The course of a request with this body."""
+        prompt = prompt_tokens(body)
         course = Course(found.deployments, wishes, prompt, visited=[found.group])
         course.only = self._only(found)
         if self._checks:
@@ -152,7 +152,7 @@ class Planner:
         pending.request = msgspec.structs.replace(request, group=found.group, model=found.model)
         if fallback.body:
             pending.body = _with(pending.body, fallback.body)
-            course.prompt = len(pending.body) // _BYTES_PER_TOKEN
+            course.prompt = prompt_tokens(pending.body)
 
     def renew(self, pending: Pending) -> bool:
         """Let it go by what its model group is now; False when no deployment of that may serve it."""

@@ -1,6 +1,12 @@
 """What this process may spend for payers: taken without asking where it holds enough, else leased with all who wait.
 
-One statement is under way at a time, and carries what every waiting call needs: under load many calls share it.
+    ledger: balance of a budget --- lease --->  this process: holding  --- take ---> hold of one call
+                   ^                                                                     |
+                   +------- accounting settles: spent += cost, lease -= reserved <-- usage event
+
+A lease is the part of a balance that this process may spend; `policy.holdings` is what it knows of it. A hold takes the
+most that a call may cost out of the holding, and travels with the request as its leases and the amount reserved. Only
+accounting says what was spent. One statement is under way at a time, and carries what every waiting call needs.
 """
 
 import asyncio
@@ -14,7 +20,8 @@ from typing import Any, TypeVar
 
 from api import refusals
 from api.hold import Bill, Hold
-from ledger.leases import BudgetGrant, BudgetWish, RateGrant, RateWish, lease
+from api.questions import budget_wish, names, rate_wish
+from ledger.leases import BudgetGrant, RateGrant, lease
 from ledger.pool import FAILED, Pool, described
 from policy.holdings import BudgetHolding, Holding, RateHolding
 from policy.periods import FOREVER, window
@@ -73,9 +80,10 @@ class Purse:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for holding in (*self._budgets.values(), *self._rates.values()):
-            holding.good = -math.inf
-            self._due[id(holding)] = holding
+        for budget in self._budgets.values():
+            self._outdated(budget)
+        for rate in self._rates.values():
+            self._outdated(rate)
         with contextlib.suppress(*FAILED):
             await self._ask()
 
@@ -87,6 +95,7 @@ class Purse:
     async def reserve(self, bill: Bill) -> Hold:
         """What the call needs, leased if need be; waits while only reservations are in the way.
 
+        Of what is only expected to be needed it takes no more than a budget has left: all of that, so it goes alone.
         Raises `Refused`: BUDGET_EXCEEDED, BUDGET_RESERVED, KEY_RATE_LIMIT, LEDGER_DOWN.
         """
         first = True
@@ -94,7 +103,11 @@ class Purse:
             hold, short = self._take(bill, newest=first)
             if hold is not None:
                 return hold
-            first, waits = False, self._check(bill, short)
+            first, left = False, self._left(bill, short)
+            if bill.least <= left < bill.nano:
+                bill = bill.within(left)
+                continue
+            waits = self._check(bill, short)
             if waits is not None and await self._paused(waits, bill):
                 continue  # others may have asked meanwhile
             for holding, amount in short:
@@ -106,14 +119,23 @@ class Purse:
 
     def changed(self, accounts: Iterable[str]) -> None:
         """The terms of these (`key:<id>` …) have changed: what is held goes back, what was refused is asked anew."""
-        names = set(accounts)
+        changed = set(accounts)
         held: list[tuple[Account, BudgetHolding | RateHolding]] = [
             (h.budget.account, h) for h in self._budgets.values()
         ]
         held += [(h.rate.account, h) for h in self._rates.values()]
         for account, holding in held:
-            if names & _names(account):
+            if changed & names(account):
                 self._outdated(holding)
+
+    def adopt(self, zone: tzinfo, exceeded: int) -> None:
+        """Another calendar has other windows: what is held in those of the old one goes back."""
+        self.exceeded = exceeded
+        if zone != self.zone:
+            self.zone = zone
+            for holding in self._budgets.values():
+                self._retire(holding)
+            self._budgets.clear()
 
     def recall(self, accounts: Iterable[Account]) -> None:
         """Another process is short of these."""
@@ -139,7 +161,7 @@ class Purse:
             budget.take(bill.nano, now)
         taken = [(h, h.take(amount, now), amount) for h, amount in zip(rates, amounts, strict=True)]
         for holding in (*budgets, *rates):
-            if holding.free < holding.low and holding.runs_low(now):
+            if holding.free < holding.refill_below and holding.runs_low(now):
                 self._due[id(holding)] = holding
                 self._wake.set()
         return Hold(bill, [(budget, budget.lease) for budget in budgets], taken, self.clock), short
@@ -147,15 +169,18 @@ class Purse:
     def _budget(self, budget: Budget, newest: bool) -> BudgetHolding:
         key, clock = (budget.account, budget.period), self.clock()
         found = self._budgets.get(key)
+        if found is not None and not newest:
+            budget = found.budget
+        if budget.later is not None:
+            budget = budget.at(self.now())
         if found is not None and (found.ends is None or self.now() < found.ends) and clock < found.since + _ERA:
-            if newest and found.budget is not budget:
+            if found.budget is not budget:
                 if found.budget.most != budget.most:
                     self._outdated(found)
                 found.budget = budget
             return found
         if found is not None:
             self._retire(found)
-            budget = budget if newest else found.budget
         began, ends = window(budget.period, datetime.fromtimestamp(self.now(), UTC), self.zone)
         self._eras += 1
         made = BudgetHolding(self.life, budget=budget, began=None, ends=None, era=self._eras, since=clock)
@@ -191,17 +216,23 @@ class Purse:
             found.rate = rate
         return found
 
+    def _left(self, bill: Bill, short: list[tuple[Holding, int]]) -> int:
+        """The most that the call may be expected to cost, by what is known of the budgets; nano-dollars."""
+        now = self.clock()
+        known = [h.spendable for h, nano in short if isinstance(h, BudgetHolding) and h.refuses(nano, now)]
+        return min(known, default=bill.nano)
+
     def _check(self, bill: Bill, short: list[tuple[Holding, int]]) -> BudgetHolding | None:
         """Refuse what is known to be in vain; the budget that only reservations fill, if one is."""
         now, waits = self.clock(), None
         for holding, amount in short:
             if isinstance(holding, BudgetHolding):
-                if holding.refuses(amount, now):
-                    raise refusals.budget_exceeded(holding.budget, holding.spendable, amount, self.exceeded)
+                if holding.refuses(bill.least, now):
+                    raise refusals.budget_exceeded(holding.budget, holding.spendable, bill, self.exceeded)
                 if holding.waits and now < holding.spent_until:
                     waits = holding
             elif isinstance(holding, RateHolding) and holding.refuses(amount, now):
-                raise refusals.key_rate_limit(holding.rate, amount, holding.refused_until - now)
+                raise refusals.key_rate_limit(holding.rate, amount, holding.refused_until - now, self.now())
         return waits
 
     async def _paused(self, holding: BudgetHolding, bill: Bill) -> bool:
@@ -261,16 +292,18 @@ class Purse:
         self.statements += 1
         budgets = [h for h in due if isinstance(h, BudgetHolding)]
         rates = [h for h in due if isinstance(h, RateHolding)]
-        lent = [self._budget_wish(n, h, asked) for n, h in enumerate(budgets)]
-        let = [_rate_wish(n, h, asked) for n, h in enumerate(rates)]
+        budget_wishes = [budget_wish(n, h, self.statements, self.lag, asked) for n, h in enumerate(budgets)]
+        rate_wishes = [rate_wish(n, h, asked) for n, h in enumerate(rates)]
         try:
-            given, rooms = await self._within_patience(lease(self.pool, self.holder, lent, let))
+            budget_grants, rate_grants = await self._within_patience(
+                lease(self.pool, self.holder, budget_wishes, rate_wishes)
+            )
         except BaseException:
             for holding in due:
                 holding.unanswered()
             self._due |= {id(holding): holding for holding in budgets if holding.returns is not None}
             raise
-        self._answered(budgets, given, rates, rooms, asked)
+        self._answered(budgets, budget_grants, rates, rate_grants, asked)
 
     async def _within_patience(self, answer: Coroutine[Any, Any, Answer]) -> Answer:
         """The answer; what is given up is not waited for: on a dead connection its end takes half a minute."""
@@ -294,22 +327,23 @@ class Purse:
     def _answered(
         self,
         budgets: list[BudgetHolding],
-        given: dict[int, BudgetGrant],
+        budget_grants: dict[int, BudgetGrant],
         rates: list[RateHolding],
-        rooms: dict[int, RateGrant],
+        rate_grants: dict[int, RateGrant],
         asked: float,
     ) -> None:
         scarce = set()
         for n, holding in enumerate(budgets):
-            grant = given[n]
+            grant = budget_grants[n]
             if holding.asking and not grant.granted and grant.left < grant.spendable:
                 scarce.add(holding.budget.account)
-            holding.lease = grant.lease or holding.lease
+            holding.leased(grant.lease)
+            holding.known(grant.beyond, grant.paid, granted=grant.granted > 0)
             holding.answered(grant.granted, grant.left, grant.spendable, asked)
         for n, room in enumerate(rates):
-            if room.asking and not rooms[n].granted:
+            if room.asking and not rate_grants[n].granted:
                 scarce.add(room.rate.account)
-            room.answered(rooms[n].granted, rooms[n].left, rooms[n].retry, asked)
+            room.answered(rate_grants[n].granted, rate_grants[n].left, rate_grants[n].retry, asked)
         if scarce:
             self.scarce(tuple(scarce))
 
@@ -330,57 +364,3 @@ class Purse:
                 del holdings[key]
                 if isinstance(holding, BudgetHolding):
                     holding.returns = self._comes_back
-
-    def _budget_wish(self, n: int, holding: BudgetHolding, now: float) -> BudgetWish:
-        budget, back = holding.budget, holding.tells(self.statements, now)
-        need, want = holding.wants(now) if holding.returns is None else (0, 0)
-        return BudgetWish(
-            n=n,
-            kind=budget.account.kind,
-            id=budget.account.id,
-            scope=budget.account.scope,
-            period=budget.period,
-            began=holding.began,
-            ends=holding.ends,
-            most=budget.most,
-            soft=budget.soft,
-            need=need,
-            want=want,
-            back=back,
-            life=(holding.term or holding.life) + holding.covers + self.lag,
-            era=holding.era,
-            serial=self.statements,
-            sure=holding.sure,
-        )
-
-
-def _rate_wish(n: int, holding: RateHolding, now: float) -> RateWish:
-    rate = holding.rate
-    holding.gives_back(now)
-    need, want = holding.wants(now)
-    ages, amounts = holding.report(now)
-    return RateWish(
-        n=n,
-        kind=rate.account.kind,
-        id=rate.account.id,
-        scope=rate.account.scope,
-        unit=rate.unit.value if rate.window in (0, 60) else f"{rate.unit.value} in {rate.window}",
-        window=rate.window,
-        most=rate.most,
-        need=need,
-        want=want,
-        unused=holding.unused,
-        ages=ages,
-        amounts=amounts,
-        life=holding.term or holding.life,
-    )
-
-
-def _names(account: Account) -> set[str]:
-    """The entities on whose change an account's terms may change."""
-    kind = account.kind.removesuffix("_model")
-    return (
-        {f"{kind}:{account.id}", f"team:{account.id}", f"user:{account.scope}"}
-        if kind == "member"
-        else {f"{kind}:{account.id}"}
-    )

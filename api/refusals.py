@@ -1,10 +1,15 @@
 """Failures that the asking side itself knows of: no worker, no queue, too large."""
 
+import math
+from datetime import UTC, datetime
 from decimal import Decimal
 
+from msgspec import structs
+
+from api.hold import Bill
 from broker.port import BusDown, BusError, QueueFull
 from ledger.leases import NANO
-from schemas.access import Budget, Rate
+from schemas.access import Account, Budget, Rate
 from schemas.envelope import Request, pack
 from schemas.failures import Failure, Kind, Refused
 
@@ -35,31 +40,60 @@ def made_to_fail(request: Request) -> Failure:
     return Failure(Kind.NO_WORKERS, f"The model '{request.group}' was made to fail (mock_testing_fallbacks).")
 
 
-def budget_exceeded(budget: Budget, spendable: int, amount: int, status: int) -> Refused:
-    """The budget is spent, or less is left of it than the call may cost. Amounts in nano-dollars."""
+class BudgetSpent(Refused):
+    """A budget is spent, or less is left of it than the call may cost; `account` is whose."""
+
+    account: Account
+
+
+def budget_exceeded(budget: Budget, spendable: int, bill: Bill, status: int) -> BudgetSpent:
+    """The budget is spent, or less of it (`spendable`, in nano-dollars) is left than the call may cost."""
     most = Decimal(0) if budget.most is None else budget.most
-    spent = most - Decimal(spendable) / NANO
-    said = f"Budget has been exceeded! {budget.named} Current cost: {_money(spent)}, Max budget: {_money(most)}"
-    if spendable > 0:
-        left = Decimal(spendable) / NANO
-        said += f". This call may cost up to {_money(Decimal(amount) / NANO)} and {_money(left)} is left: "
+    left = Decimal(spendable) / NANO
+    said = _exceeded(budget, _money(most - left), _money(most))
+    if spendable > 0 and bill.supposed:
+        said += f". The prompt alone may cost up to {_money(Decimal(bill.least) / NANO)} and {_money(left)} is left."
+    elif spendable > 0:
+        said += f". This call may cost up to {_money(Decimal(bill.nano) / NANO)} and {_money(left)} is left: "
         said += "a smaller max_tokens may fit."
-    return Refused.carrying(Failure(Kind.BUDGET_EXCEEDED, said, status=status))
+    refused = BudgetSpent(Kind.BUDGET_EXCEEDED, said)
+    refused.failure = Failure(Kind.BUDGET_EXCEEDED, said, status=status, final=True)
+    refused.account = budget.account
+    return refused
+
+
+def _exceeded(budget: Budget, spent: str, most: str) -> str:
+    """LiteLLM's words, which differ by whose budget it is."""
+    kind, named = budget.account.kind, budget.named
+    if budget.window:
+        whose = "Key" if kind == "key" else named
+        return f"ExceededBudget: {whose} over {budget.period} budget. Spend=${spent}, Limit=${most}"
+    if kind in ("user", "customer"):
+        return f"ExceededBudget: {named} over budget. Spend={spent}, Budget={most}"
+    if model := budget.account.parted()[1]:
+        whose = named.removesuffix(f", model={model}")
+        return f"{whose}, exceeded budget for model={model}. Current cost: {spent}, Max budget: {most}"
+    return f"Budget has been exceeded! {named} Current cost: {spent}, Max budget: {most}"
 
 
 def budget_reserved(budget: Budget) -> Refused:
     """What is left of the budget is reserved by calls under way, for as long as this one may wait."""
     said = f"What is left of the budget is reserved by calls under way. {budget.named}"
+    if budget.window:
+        said += f" over {budget.period}"
     return Refused(Kind.BUDGET_RESERVED, said)
 
 
-def key_rate_limit(rate: Rate, amount: int, seconds: float) -> Refused:
-    """The limit has no room for so many units for `seconds`."""
+def key_rate_limit(rate: Rate, amount: int, seconds: float, now: float) -> Refused:
+    """The limit has no room for so many units for `seconds`, or never. `now` in seconds since the epoch."""
     said = f"Rate limit exceeded for {rate.named}. Limit type: {rate.unit}. Current limit: {rate.most}, Remaining: 0."
-    if amount > rate.most:
-        said += f" This request alone needs {amount}."
-        seconds = rate.window
-    return Refused(Kind.KEY_RATE_LIMIT, said, retry_after=max(0.05, seconds))
+    never, seconds = amount > rate.most, max(0.05, seconds)
+    resets = "" if never else f"{datetime.fromtimestamp(math.ceil(now + seconds), UTC):%Y-%m-%d %H:%M:%S} UTC"
+    said += f" This request alone needs {amount}." if never else f" Limit resets at: {resets}"
+    limit = {"rate_limit_type": rate.unit.value, **({} if never else {"reset_at": resets})}
+    refused = Refused(Kind.KEY_RATE_LIMIT, said, retry_after=seconds, final=never)
+    refused.failure = structs.replace(refused.failure, limit=limit)
+    return refused
 
 
 def _money(amount: Decimal) -> str:

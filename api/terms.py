@@ -17,6 +17,11 @@ _TIMEOUTS = {
     b"x-litellm-timeout": "x-litellm-timeout",
 }
 _EXTRAS = frozenset({b"x-penstock-class", b"x-litellm-num-retries", b"x-stainless-retry-count", b"idempotency-key"})
+_SESSION_HEADERS = (b"x-litellm-session-id", b"x-litellm-trace-id")
+_LOGGED_HEADER = b"x-litellm-spend-logs-metadata"
+_METADATA_HEADERS = frozenset({*_SESSION_HEADERS, _LOGGED_HEADER})
+_LOGGED, _ADDRESS = "spend_logs_metadata", "requester_ip_address"
+_SESSION_FIELDS = ("litellm_session_id", "litellm_trace_id")
 _MOST_TAGS = 100  # each moves a daily sum of its own
 
 
@@ -91,10 +96,43 @@ def caller_of(key: Caller, intake: Intake, headers: Iterable[tuple[bytes, bytes]
     return msgspec.structs.replace(key, end_user=key.end_user or end_user, tags=distinct)
 
 
-def metadata_of(controls: Mapping[str, Any]) -> dict[str, str]:
-    """The request's own metadata, as text values for the ledger and the traces."""
+def metadata_of(
+    controls: Mapping[str, Any], headers: Iterable[tuple[bytes, bytes]] = (), address: str = ""
+) -> dict[str, str]:
+    """The request's own metadata, as text values for the ledger and the traces. Raises `Refused(INVALID_REQUEST)`.
+
+    `session_id` is the session that it says it belongs to, by a header, a field or the metadata itself;
+    `spend_logs_metadata` a header's before its own; `requester_ip_address` what we know, never what it says.
+    """
     found = _own_metadata(controls)
+    given = {name: value for name, value in headers if name in _METADATA_HEADERS}
+    session = _session(controls, found, given)
+    if session:
+        found["session_id"] = session
+    elif found.get("session_id") in (None, ""):
+        found.pop("session_id", None)
+    if _LOGGED_HEADER in given:
+        found[_LOGGED] = _object(given[_LOGGED_HEADER])
+    if address:
+        found[_ADDRESS] = address
+    else:
+        found.pop(_ADDRESS, None)
     return {str(name): _text(value) for name, value in found.items() if name != "tags"}
+
+
+def _object(header: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(header, type=dict[str, Any])
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        name = _LOGGED_HEADER.decode()
+        raise Refused(Kind.INVALID_REQUEST, f"'{name}' must be a JSON object.", param=name) from None
+
+
+def _session(controls: Mapping[str, Any], metadata: Mapping[str, Any], given: Mapping[bytes, bytes]) -> str:
+    """As LiteLLM has it: headers, then fields. A session before a trace, which is one when nothing else is named."""
+    candidates: list[Any] = [given[name].decode("latin-1").strip() for name in _SESSION_HEADERS if name in given]
+    candidates += [controls.get(_SESSION_FIELDS[0]), metadata.get("session_id"), controls.get(_SESSION_FIELDS[1])]
+    return next((value for value in candidates if isinstance(value, str) and value), "")
 
 
 def _own_metadata(controls: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from typing import NamedTuple
 
 from bench.overload.figures import Figure, at_least, at_most, told
 from bench.processes import RESULTS
+from tests.chaos.ground import until
 from tests.chaos.tenants import DEAREST, Key, Tenants, tenants
 from tests.e2e.stand import urls
 from tests.support.postgres import PostgresServer, private_postgres
@@ -37,6 +38,7 @@ OUTAGE = 60.0  # seconds without accounting
 MIDDLE = Decimal("0.3")  # US dollars that are recorded when something happens
 RPM, MINUTES = 600, 4
 FAR = 1000.0  # US dollars: a budget whose end nobody comes near
+MIDDLING = 8.0  # US dollars: a budget of some thousand calls
 LONGEST = 400.0  # seconds for one scenario
 
 
@@ -156,18 +158,40 @@ async def statements(t: Tenants) -> int:
 
 async def far(on: Place) -> list[Figure]:
     """A budget that is far from its end, under all clients for twenty seconds."""
-    t = on.tenants
-    key = await t.doors[0].key(max_budget=FAR)
-    chance, end, before, calls = random.Random(on.seed), time.monotonic() + 20, await statements(t), 0
+    end = time.monotonic() + 20
+
+    async def over(_: Key) -> bool:
+        return time.monotonic() >= end
+
+    return await _statements_until(on, FAR, over)
+
+
+async def below(on: Place) -> list[Figure]:
+    """A budget of some thousand calls, until nine tenths of it are recorded."""
+
+    async def over(key: Key) -> bool:
+        spent = await on.tenants.value("SELECT sum(cost) FROM spend_logs WHERE key_hash = $1", key.id)
+        return bool((spent or 0) >= 0.9 * MIDDLING)
+
+    return await _statements_until(on, MIDDLING, over)
+
+
+async def _statements_until(on: Place, most: float, over: Callable[[Key], Awaitable[bool]]) -> list[Figure]:
+    t, chance, calls, done = on.tenants, random.Random(on.seed), 0, False
+    key, before = await t.doors[0].key(max_budget=most), await statements(t)
 
     async def client() -> None:
         nonlocal calls
-        while time.monotonic() < end:
+        while not done:
             status, kind, _ = await chance.choice(t.doors).ask(key, 200)
             assert status == 200, (status, kind)
             calls += 1
 
-    await asyncio.gather(*(client() for _ in range(CLIENTS)))
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CLIENTS):
+            group.create_task(client())
+        await until(lambda: over(key), LONGEST)
+        done = True
     await asyncio.sleep(2)  # until what the servers count is told
     used = await statements(t) - before
     return [at_most("statements per request", used / calls, 0.05), told("calls", calls), told("statements", used)]
@@ -211,6 +235,7 @@ def _of(fault: Fault) -> Callable[[Place], Awaitable[list[Figure]]]:
 SCENARIOS: dict[str, Callable[[Place], Awaitable[list[Figure]]]] = {
     **{name: _of(fault) for name, fault in FAULTS.items()},
     "far": far,
+    "below": below,
     "rate": rate,
 }
 

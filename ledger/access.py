@@ -1,6 +1,6 @@
 """From rows to `Access`: what a key, or somebody who has proved who he is, may do and must keep to."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -9,8 +9,18 @@ import msgspec
 
 from ledger.pool import Asked
 from ledger.sql import query
-from ledger.terms import Entities, Row, Rules, all_terms, model_terms, terms_of
-from schemas.access import Access, Account, Role, Scope, Terms
+from ledger.terms import (
+    Entities,
+    Row,
+    Rules,
+    all_terms,
+    model_terms,
+    tag_terms,
+    terms_by_model,
+    terms_of,
+    throttled_terms,
+)
+from schemas.access import TEAM_GONE, Access, Account, Role, Scope, Terms
 from schemas.usage import Caller
 
 
@@ -37,18 +47,24 @@ class Payer(NamedTuple):
     terms: Terms
     blocked: bool
     scope: Scope
+    model_terms: Mapping[str, Terms]
 
 
 async def find_payers(
-    on: Asked, customer: str, tags: Iterable[str], default: str | None = None
+    on: Asked, customer: str, tags: Iterable[str], defaults: Sequence[str] = ()
 ) -> dict[Account, Payer]:
-    """Those of these that there is something to know of; `default` is the budget of customers without one."""
+    """Those of these that there is something to know of.
+
+    `defaults` are budgets of customers without one: the first that there is counts.
+    """
     found = {}
-    for row in await on.fetch(query("payers"), customer, list(tags), default):
+    for row in await on.fetch(query("payers"), customer, list(tags), list(defaults)):
         account = Account(row["kind"], row["id"])
         named = f"End User={row['id']}" if row["kind"] == "customer" else f"Tag={row['id']}"
-        terms = terms_of(account, named, _json(row["budget"]))
-        found[account] = Payer(terms, row["blocked"], Scope(row["kind"], tuple(row["models"])))
+        budget = _json(row["budget"])
+        by_model = terms_by_model(account, named, budget) if row["kind"] == "customer" else {}
+        scope = Scope(row["kind"], tuple(row["models"]))
+        found[account] = Payer(terms_of(account, named, budget), row["blocked"], scope, by_model)
     return found
 
 
@@ -75,10 +91,15 @@ def _access(row: Mapping[str, Any], rules: Rules) -> Access:
         role=_role(all.user),
         scopes=_scopes(all),
         terms=all_terms(all, rules),
+        throttled=throttled_terms(all, rules),
         model_terms=model_terms(all),
+        tag_terms=tag_terms(all),
+        customer_budget=_customer_budget(key),
+        budget_fallbacks=_fallbacks(key),
         aliases={**(team.get("extra") or {}).get("model_aliases", {}), **(key.get("aliases") or {})},
+        enforced=_enforced(key, rules),
         expires=_moment(key.get("expires"), row["until"]),
-        blocked="key" if key.get("blocked") else f"team {team['team_id']}" if team.get("blocked") else "",
+        blocked=_blocked(key, team),
         routes=tuple(key.get("allowed_routes") or ()),
         teams=frozenset(name for name, _ in teams),
         admin_of_teams=frozenset(name for name, what in teams if what == "admin"),
@@ -90,12 +111,32 @@ def _access(row: Mapping[str, Any], rules: Rules) -> Access:
     )
 
 
+def _enforced(key: Row, rules: Rules) -> tuple[str, ...]:
+    own = (key.get("metadata") or {}).get("enforced_params")
+    found = tuple(map(str, own)) if isinstance(own, list) else ()
+    return (rules.enforced_of_services if key.get("service") else ()) + found
+
+
+def _customer_budget(key: Row) -> str:
+    found = (key.get("metadata") or {}).get("end_user_budget_id")
+    return found if isinstance(found, str) else ""
+
+
 def _role(user: Row) -> Role:
     """Somebody who is stored without a role is an internal user."""
     try:
         return Role(user.get("user_role") or (Role.USER if user else Role.NONE))
     except ValueError:
         return Role.NONE
+
+
+def _blocked(key: Row, team: Row) -> str:
+    """Of a team that is gone nobody knows what it allowed and had left: its keys do not go on without limits."""
+    if key.get("blocked"):
+        return "key"
+    if team.get("blocked"):
+        return f"team {team['team_id']}"
+    return f"{TEAM_GONE}{key['team_id']}" if key.get("team_id") and not team else ""
 
 
 def _scopes(all: Entities) -> tuple[Scope, ...]:
@@ -112,12 +153,13 @@ def _scopes(all: Entities) -> tuple[Scope, ...]:
 
 
 def _depends(all: Entities) -> frozenset[str]:
+    linked = (all.key, all.organization, all.member, all.organization_member, all.member_default)
     names = [
         ("key", all.key.get("key_id")),
         ("team", all.key.get("team_id") or all.team.get("team_id")),
         ("user", all.key.get("user_id") or all.user.get("user_id")),
         ("organization", all.organization.get("organization_id") or all.key.get("organization_id")),
-        *(("budget", row.get("budget_id")) for row in (all.key, all.organization, all.member)),
+        *(("budget", row.get("budget_id")) for row in linked),
     ]
     return frozenset(f"{kind}:{name}" for kind, name in names if name)
 
@@ -132,6 +174,12 @@ def _moment(expires: str | None, until: datetime | None) -> float | None:
 def _tags(row: Row) -> list[str]:
     found = (row.get("metadata") or {}).get("tags")
     return [str(one) for one in found] if isinstance(found, list) else []
+
+
+def _fallbacks(key: Row) -> dict[str, tuple[str, ...]]:
+    found = (key.get("extra") or {}).get("budget_fallbacks")
+    given = found.items() if isinstance(found, dict) else ()
+    return {model: tuple(map(str, others)) for model, others in given if isinstance(others, list)}
 
 
 def _json(text: str | None) -> dict[str, Any]:

@@ -53,13 +53,18 @@ class Place:
     @property
     def url(self) -> str:
         """How to connect: as whoever runs this process, checked by the kernel (peer), so without a password."""
-        return f"postgresql://{USER}@/postgres?host={quote(str(self.socket_dir), safe='')}"
+        return url_of(self.socket_dir)
 
     def secure(self, path: Path, mode: int) -> None:
         """Give a path to whom Postgres runs as."""
         path.chmod(mode)
         if self.uid >= 0:
             os.chown(path, self.uid, self.gid)
+
+
+def url_of(socket_dir: Path | str) -> str:
+    """See `Place.url`."""
+    return f"postgresql://{USER}@/postgres?host={quote(str(socket_dir), safe='')}"
 
 
 def settle(state_dir: Path) -> Place:

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from ledger import embedded_launch
-from ledger.embedded_place import CannotStart, Place
+from ledger.embedded_place import MAJOR, CannotStart, Place, url_of
 
 _LOG = logging.getLogger("penstock.postgres")
 _TICK = 0.02
@@ -56,8 +56,17 @@ async def launch(place: Place, program: str, *arguments: str) -> asyncio.subproc
 
 def ready(place: Place, pid: int) -> bool:
     """Whether this postmaster takes connections: it writes so into its file, which `pg_ctl` reads too."""
-    lines = _pid_file(place)
+    lines = _lines(place.data)
     return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
+
+
+def running(state_dir: Path) -> str | None:
+    """How to connect to the Postgres that runs in this state directory; None when none does. It changes nothing."""
+    data = state_dir.absolute() / "postgres" / MAJOR
+    lines = _lines(data)
+    if len(lines) < 8 or lines[7].strip() != "ready" or not lines[0].strip().isdigit():
+        return None
+    return url_of(lines[4].strip()) if int(lines[0]) in _running_in(data) else None
 
 
 async def end_leftovers(place: Place, patience: float = 15.0) -> None:
@@ -69,7 +78,7 @@ async def end_leftovers(place: Place, patience: float = 15.0) -> None:
         if asyncio.get_running_loop().time() > limit:
             number = signal.SIGKILL
             told.clear()
-        lines = _pid_file(place)
+        lines = _lines(place.data)
         master = {int(lines[0])} & running if lines and lines[0].strip().isdigit() else set()
         for pid in (master or running) - told:  # workers of a dead postmaster end by themselves, or are told
             _LOG.warning("stopping a Postgres that was left over on %s (process %d)", place.data, pid)
@@ -88,9 +97,10 @@ def last_line(path: Path) -> str:
     return "it cannot be read"
 
 
-def _pid_file(place: Place) -> list[str]:
+def _lines(data: Path) -> list[str]:
+    """Of the file in which a Postgres says that it runs."""
     with contextlib.suppress(OSError):
-        return (place.data / "postmaster.pid").read_text().splitlines()
+        return (data / "postmaster.pid").read_text().splitlines()
     return []
 
 

@@ -73,12 +73,22 @@ async def drop(on: Connection, key_ids: Sequence[str]) -> None:
     await on.execute(query("key_balances_remove"), list(key_ids))
 
 
-async def reset_spend(on: Connection, account: Account, value: Decimal, now: datetime, period: str = "") -> None:
+async def reset_spend(
+    on: Connection,
+    account: Account,
+    value: Decimal,
+    now: datetime,
+    period: str = "",
+    bounds: tuple[datetime, datetime] | None = None,
+) -> None:
     """The account has spent this much: in all, and in the window of `period` that now lies in.
 
-    Its windows of other lengths show no more than that.
+    `bounds` are that window's: it begins with this, should nothing have been spent in it. Windows of other lengths show
+    no more than that.
     """
     await on.execute(query("spend_total_set"), *account, value)
+    if bounds is not None:
+        await on.execute(query("spend_window_begin"), *account, period, *bounds)
     await on.execute(query("spend_balances_set"), *account, value, now, period)
 
 

@@ -26,7 +26,8 @@ class BudgetWish(msgspec.Struct, frozen=True, kw_only=True):
     Nothing is granted when less than `need` is left; `back` is given back first. `n` finds the answer again.
 
     Each era of a holder has a lease of its own, and its questions grow in `serial`. `sure` is the last one whose answer
-    arrived; `back` has (serial, amount) of this question and of those after `sure` that gave something back.
+    arrived; `back` has (serial, amount) of this question and of those after `sure` that gave something back. `paid` is
+    what the holder has given up of this lease, all in all, because calls cost more than was reserved for them.
     """
 
     n: int
@@ -45,16 +46,22 @@ class BudgetWish(msgspec.Struct, frozen=True, kw_only=True):
     era: int = 0
     serial: int = 1
     sure: int = 0
+    paid: int = 0
 
 
 class BudgetGrant(msgspec.Struct, frozen=True):
-    """What was granted. `left` could have been leased, `spendable` is not spent yet; nano-dollars."""
+    """What was granted. `left` could have been leased, `spendable` is not spent yet; nano-dollars.
+
+    `beyond` is what recorded calls of the lease cost beyond what was reserved for them, `paid` what of that went back.
+    """
 
     n: int
     granted: int
     left: int
     spendable: int
     lease: int | None = None
+    beyond: int = 0
+    paid: int = 0
 
 
 class RateWish(msgspec.Struct, frozen=True, kw_only=True):

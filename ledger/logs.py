@@ -1,15 +1,18 @@
 """The spend logs row by row: which rows, page by page, as LiteLLM's clients read them."""
 
 import asyncio
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import msgspec
 
 from ledger.pool import Connection
+from ledger.rows import session_of
 from ledger.sight import EVERYTHING, Sight
 from ledger.sql import query
 from schemas.usage import Status
@@ -64,7 +67,8 @@ class Which:
     def parameters(self) -> tuple[Any, ...]:
         """In the order of `logs_matching.sql`."""
         time = (self.since, self.until)
-        who = (self.keys, self.user, self.team, self.request, self.session)
+        session = None if self.session is None else session_of(self.session)
+        who = (self.keys, self.user, self.team, self.request, session)
         what = (self.model, self.deployment, self.group, self.key_alias, self.end_user)
         how = (self.status, self.error, self.error_text, self.least, self.most)
         return (*time, *who, *what, *how, self.search, self.search_keys, *self.sight.parameters())
@@ -80,8 +84,10 @@ class Page:
     ascending: bool = False
 
 
-async def page(on: Connection, which: Which, part: Page) -> list[dict[str, Any]]:
-    """Rows as `/spend/logs` shows them: LiteLLM's field names and our own.
+async def page(
+    on: Connection, which: Which, part: Page, bases: Mapping[str, str] = MappingProxyType({})
+) -> list[dict[str, Any]]:
+    """Rows as `/spend/logs` shows them: LiteLLM's field names and our own. `bases`: a deployment's address by its id.
 
     JSON-ready: times as ISO 8601 in UTC, `spend` a float (null: unknown price), `cost` the exact decimal as a string.
     """
@@ -90,7 +96,7 @@ async def page(on: Connection, which: Which, part: Page) -> list[dict[str, Any]]
     direction = "ASC" if part.ascending else "DESC"
     statement = f"{query('logs_matching')} ORDER BY {order}, attempt {direction} LIMIT $25 OFFSET $26"
     found = await on.fetch(statement, *which.parameters(), min(part.limit, MOST_ROWS), part.offset)
-    return await asyncio.to_thread(_all_shown, found)  # thousands of rows, and calls are waiting for the loop
+    return await asyncio.to_thread(_all_shown, found, bases)  # thousands of rows, and calls are waiting for the loop
 
 
 async def count(on: Connection, which: Which) -> int:
@@ -100,12 +106,12 @@ async def count(on: Connection, which: Which) -> int:
     return found
 
 
-def _all_shown(rows: Sequence[Any]) -> list[dict[str, Any]]:
-    return [_shown(row) for row in rows]
+def _all_shown(rows: Sequence[Any], bases: Mapping[str, str]) -> list[dict[str, Any]]:
+    return [{**_shown(row), "api_base": bases.get(row["deployment"], "")} for row in rows]
 
 
 def _shown(row: Any) -> dict[str, Any]:
-    metadata = msgspec.json.decode(row["metadata"])
+    metadata = _opened(msgspec.json.decode(row["metadata"]))
     duration = row["ended"] - row["started"]
     first_byte = row["first_byte"]
     return {
@@ -133,7 +139,7 @@ def _shown(row: Any) -> dict[str, Any]:
         "team_id": row["team"] or None,
         "organization_id": row["organization"] or None,
         "end_user": row["end_user"],
-        "requester_ip_address": None,
+        "requester_ip_address": metadata.get("requester_ip_address"),
         "session_id": metadata.get("session_id"),
         "status": "success" if row["status"] == Status.SUCCESS else "failure",
         "litellm_call_id": row["request"],
@@ -147,6 +153,15 @@ def _shown(row: Any) -> dict[str, Any]:
         "cost": None if row["cost"] is None else format(row["cost"], "f"),
         "worker": row["worker"],
     }
+
+
+def _opened(metadata: dict[str, Any]) -> dict[str, Any]:
+    """Every value is a text; what LiteLLM's clients find an object in becomes one."""
+    text = metadata.get("spend_logs_metadata")
+    if isinstance(text, str) and text.startswith("{"):
+        with contextlib.suppress(msgspec.DecodeError, RecursionError):
+            metadata["spend_logs_metadata"] = msgspec.json.decode(text)
+    return metadata
 
 
 def _described(row: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from schemas.usage import Status, UsageEvent
 _TEXT = 150  # characters of an indexed text: four of them must fit into 2,704 bytes, the limit of a B-tree's row
 END_USER = 200
 """Characters of an end user's id: beside three texts of the others' length it fits too. Claude Code's have 159."""
+_SESSION = 256  # characters; it has an index of its own
 _COUNT = 2**53
 _LATEST = 4102444800 * 10**6  # 2100-01-01
 _DEAREST = Decimal(10**9)
@@ -103,10 +104,17 @@ def _rare(e: UsageEvent) -> dict[str, Any]:
     if e.caller.tags:  # each tag counts once
         found["tags"] = list(dict.fromkeys(_short(tag) for tag in e.caller.tags if tag))
     if e.leases:
-        found.update(leases=e.leases, reserved=e.reserved)
+        found.update(leases=e.leases, reserved=e.reserved, reservation=e.reservation)
     if e.metadata:
         found["metadata"] = {_clean(name): _clean(value) for name, value in e.metadata.items()}
+        if session := e.metadata.get("session_id"):
+            found["metadata"]["session_id"] = session_of(session)
     return found
+
+
+def session_of(text: str) -> str:
+    """How rows name a session."""
+    return _short(text, _SESSION)
 
 
 def _clean(text: str) -> str:

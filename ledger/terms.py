@@ -4,8 +4,11 @@ Metadata and JSON columns may hold what is no limit: it limits nothing, and rais
 """
 
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
+
+from msgspec import structs
 
 from schemas.access import Account, Budget, Rate, Terms, Unit
 
@@ -21,6 +24,8 @@ class Rules(NamedTuple):
     max_budget: Decimal | None = None  # of the whole proxy
     budget_duration: str = ""
     default_parallel: int | None = None  # `max_parallel_requests` of a key that says nothing
+    throttle: Decimal | None = None  # `budget_exceeded_throttle_percentage`: a part of 1
+    enforced_of_services: tuple[str, ...] = ()  # `service_account_settings.enforced_params`
 
 
 class Entities(NamedTuple):
@@ -34,42 +39,108 @@ class Entities(NamedTuple):
     key_budget: Row
     member_budget: Row
     organization_budget: Row
+    organization_member: Row
+    organization_member_budget: Row
+    member_default: Row
 
 
 def all_terms(of: Entities, rules: Rules) -> Terms:
     """What every call must keep to, whatever its model."""
-    found = [*_of_key(of, rules), *_of_team(of), *_of_user(of, rules)]
+    return _joined([*_of_key(of, rules), *_of_others(of, rules)])
+
+
+def throttled_terms(of: Entities, rules: Rules) -> Terms | None:
+    """What counts instead once `max_budget` of the key is spent; None for a key that is not called any more then.
+
+    As in LiteLLM that is a key with `throttle_on_budget_exceeded` and a limit that can be lowered.
+    """
+    if rules.throttle is None or _object(of.key.get("metadata")).get("throttle_on_budget_exceeded") is not True:
+        return None
+    own, windows = _of_key(of, rules)
+    slower = [_slower(rate, rules.throttle) for rate in own.rates if rate.window == _MINUTE]
+    if not slower:
+        return None
+    left = Terms(budgets=tuple(b for b in own.budgets if b.most is None), rates=(*own.rates, *slower))
+    return _joined([left, windows, *_of_others(of, rules)])
+
+
+def _slower(rate: Rate, part: Decimal) -> Rate:
+    """A limit of its own: what was used while the budget lasted is not counted."""
+    account = rate.account._replace(scope="throttled")
+    return structs.replace(rate, account=account, most=max(1, int(rate.most * part)))
+
+
+def _of_others(of: Entities, rules: Rules) -> list[Terms]:
+    """Of all that pay beside the key."""
+    found = [*_of_team(of), *_of_user(of, rules)]
     if of.organization:
         name = of.organization["organization_id"]
         found.append(terms_of(Account("organization", name), f"Organization={name}", of.organization_budget))
-    if of.member:
-        account = Account("member", of.member["team_id"], of.member["user_id"])
-        named = f"User={of.member['user_id']} in Team={of.member['team_id']}"
-        found.append(terms_of(account, named, of.member_budget))
-    if rules.max_budget is not None:
-        proxy = Budget(account=Account("proxy", ""), named="Proxy", period=rules.budget_duration, most=rules.max_budget)
-        found.append(Terms(budgets=(proxy,)))
-    return _joined(found)
+    found += _of_memberships(of)
+    found.append(proxy_terms(rules))
+    return found
+
+
+def proxy_terms(rules: Rules) -> Terms:
+    """What everybody must keep to together, the master key too."""
+    if rules.max_budget is None:
+        return _NONE
+    proxy = Budget(account=Account("proxy", ""), named="Proxy", period=rules.budget_duration, most=rules.max_budget)
+    return Terms(budgets=(proxy,))
 
 
 def model_terms(of: Entities) -> dict[str, Terms]:
-    """By model: `model_max_budget` of key and team, and `model_rpm_limit`, `model_tpm_limit` of their metadata."""
+    """By model: `model_max_budget`, and `model_rpm_limit`, `model_tpm_limit` of key, team and organization."""
     found: dict[str, Terms] = {}
-    for kind, row, name in (("key", of.key, of.key.get("key_id")), ("team", of.team, of.team.get("team_id"))):
-        metadata = _object(row.get("metadata"))
-        budgets, rpm = _object(row.get("model_max_budget")), _object(metadata.get("model_rpm_limit"))
-        tpm = _object(metadata.get("model_tpm_limit"))
-        for model in {*budgets, *rpm, *tpm}:
-            budget = _object(budgets.get(model))
-            limits = {
-                "max_budget": budget.get("budget_limit", budget.get("max_budget")),
-                "budget_duration": _text(budget.get("time_period", budget.get("budget_duration"))),
-                "rpm_limit": _count(rpm.get(model)),
-                "tpm_limit": _count(tpm.get(model)),
-            }
-            account = Account(f"{kind}_model", str(name), model)
-            terms = terms_of(account, f"{kind.title()}={name}, model={model}", limits)
+    key, team, user = of.key, of.team, of.user
+    organization = Account("organization", str(of.organization.get("organization_id")))
+    of_key = key if key.get("model_max_budget") else of.key_budget
+    for by_model in (
+        terms_by_model(Account("key", str(key.get("key_id"))), _key_named(key), of_key, key.get("metadata")),
+        terms_by_model(Account("team", str(team.get("team_id"))), _team_named(team), team, team.get("metadata")),
+        terms_by_model(Account("user", str(user.get("user_id"))), f"User={user.get('user_id')}", user),
+        _of_member_by_model(of),
+        terms_by_model(organization, f"Organization={organization.id}", {}, of.organization.get("metadata")),
+    ):
+        for model, terms in by_model.items():
             found[model] = _joined([found.get(model, Terms()), terms])
+    return found
+
+
+def _of_member_by_model(of: Entities) -> dict[str, Terms]:
+    """Who has no budgets of single models of his own has those that the team's members have by default."""
+    if not of.member:
+        return {}
+    row = of.member_budget if of.member_budget.get("model_max_budget") else of.member_default
+    return terms_by_model(_member(of), _member_named(of), row)
+
+
+def tag_terms(of: Entities) -> dict[str, Terms]:
+    """By tag of a request: `tag_rpm_limit` of the key."""
+    limits = _object(_object(of.key.get("metadata")).get("tag_rpm_limit"))
+    found = {}
+    for tag, limit in limits.items():
+        if (most := _count(limit)) is not None:
+            account, named = Account("key", str(of.key.get("key_id")), f"tag {tag}"), f"{_key_named(of.key)}, tag={tag}"
+            found[tag] = Terms(rates=(Rate(account=account, named=named, unit=Unit.REQUESTS, most=most),))
+    return found
+
+
+def terms_by_model(account: Account, named: str, row: Row, metadata: Any = None) -> dict[str, Terms]:
+    """What an account may spend on, and how often it may call, each of some models."""
+    limits = _object(metadata)
+    budgets, rpm = _object(row.get("model_max_budget")), _object(limits.get("model_rpm_limit"))
+    tpm = _object(limits.get("model_tpm_limit"))
+    found = {}
+    for model in {*budgets, *rpm, *tpm}:
+        budget = _object(budgets.get(model))
+        columns = {
+            "max_budget": budget.get("budget_limit", budget.get("max_budget")),
+            "budget_duration": _text(budget.get("time_period", budget.get("budget_duration"))),
+            "rpm_limit": _count(rpm.get(model)),
+            "tpm_limit": _count(tpm.get(model)),
+        }
+        found[model] = terms_of(account.on(model), f"{named}, model={model}", columns)
     return found
 
 
@@ -95,7 +166,7 @@ def terms_of(account: Account, named: str, row: Row) -> Terms:
 
 
 def _of_key(of: Entities, rules: Rules) -> list[Terms]:
-    """Its own columns go before those of the budget that it is linked to."""
+    """Its own terms, and its further windows. Its columns go before those of the budget that it is linked to."""
     key = of.key
     if not key:
         return []
@@ -103,17 +174,26 @@ def _of_key(of: Entities, rules: Rules) -> list[Terms]:
     own.setdefault("max_parallel_requests", None)
     if own["max_parallel_requests"] is None:
         own["max_parallel_requests"] = rules.default_parallel
-    account, named = Account("key", key["key_id"]), f"Key={key.get('key_alias') or 'key'} ({key['key_name']})"
-    return [terms_of(account, named, own), _windows(account, named, key.get("budget_limits"))]
+    account, named = Account("key", key["key_id"]), _key_named(key)
+    terms = raised(terms_of(account, named, own), _object(key.get("metadata")))
+    return [terms, _windows(account, named, key.get("budget_limits"))]
+
+
+def _key_named(key: Row) -> str:
+    return f"Key={key.get('key_alias') or 'key'} ({key.get('key_name')})"
 
 
 def _of_team(of: Entities) -> list[Terms]:
     team = of.team
     if not team:
         return []
-    account, named = Account("team", team["team_id"]), f"Team={team['team_id']}"
+    account, named = Account("team", team["team_id"]), _team_named(team)
     limits = _object(team.get("extra")).get("budget_limits")
     return [terms_of(account, named, team), _windows(account, named, limits)]
+
+
+def _team_named(team: Row) -> str:
+    return f"Team={team.get('team_id')}"
 
 
 def _of_user(of: Entities, rules: Rules) -> list[Terms]:
@@ -127,13 +207,46 @@ def _of_user(of: Entities, rules: Rules) -> list[Terms]:
     return [found]
 
 
+def _of_memberships(of: Entities) -> list[Terms]:
+    """What the user may spend in the team and the organization that pay beside him."""
+    found = []
+    if of.member:
+        terms = terms_of(_member(of), _member_named(of), of.member_budget)
+        found.append(raised(terms, _object(of.member_budget.get("extra"))))
+    if of.organization_member:
+        name, user = of.organization_member["organization_id"], of.organization_member["user_id"]
+        named = f"User={user} in Organization={name}"
+        found.append(terms_of(Account("organization_member", name, user), named, of.organization_member_budget))
+    return found
+
+
+def _member(of: Entities) -> Account:
+    return Account("member", of.member["team_id"], of.member["user_id"])
+
+
+def _member_named(of: Entities) -> str:
+    return f"User={of.member['user_id']} in Team={of.member['team_id']}"
+
+
+def raised(terms: Terms, row: Row) -> Terms:
+    """With a budget that is larger by `temp_budget_increase` until `temp_budget_expiry`, if a row says both."""
+    more, until = _money(row.get("temp_budget_increase")), _moment(row.get("temp_budget_expiry"))
+    if more is None or until is None or not 0 < more <= _MOST:
+        return terms
+    raised = [
+        budget if budget.most is None else structs.replace(budget, most=budget.most + more, later=(until, budget))
+        for budget in terms.budgets
+    ]
+    return Terms(budgets=tuple(raised), rates=terms.rates)
+
+
 def _windows(account: Account, named: str, limits: Any) -> Terms:
     """`budget_limits`: several budgets of one account, each with a period of its own."""
     found = []
     for limit in map(_object, limits if isinstance(limits, list) else ()):
         period, most = _text(limit.get("budget_duration")), _money(limit.get("max_budget"))
         if period and most is not None:
-            found.append(Budget(account=account, named=named, period=period, most=most))
+            found.append(Budget(account=account, named=named, period=period, most=most, window=True))
     return Terms(budgets=tuple(found))
 
 
@@ -160,6 +273,15 @@ def _count(value: Any) -> int | None:
     return int(value)
 
 
+def _moment(value: Any) -> float | None:
+    """Seconds since the epoch of a time as text, in UTC if it does not say; None for anything else."""
+    try:
+        found = datetime.fromisoformat(_text(value))
+    except ValueError:
+        return None
+    return (found if found.tzinfo is not None else found.replace(tzinfo=UTC)).timestamp()
+
+
 def _money(value: Any) -> Decimal | None:
     """US dollars, also as text; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
@@ -169,3 +291,6 @@ def _money(value: Any) -> Decimal | None:
     except InvalidOperation:
         return None
     return found if found.is_finite() else None
+
+
+_NONE = Terms()

@@ -1,26 +1,30 @@
 """The configuration of a running process: made anew when its file or the models in the ledger change.
 
 Whatever works by the configuration follows it: a new one is brought to the bus, which declares its queues, then to one
-follower after the other, in the order in which they came. Settings are not among what can change: their differences
-are told and wait for a restart (docs/adr/0015).
+follower after the other, in the order in which they came. `Settings` are not among what can change: what is held back
+of a new configuration is told and waits for a restart (docs/adr/0015).
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple
+
+from pydantic import BaseModel
 
 from broker.control import TopologyError
 from broker.events import Events
 from broker.port import Bus, BusError
 from broker.seal import Seal
 from broker.topology import topology_of
-from ledger.models import Model, Row, everything
+from ledger import credentials, models
+from ledger.credentials import Credential
+from ledger.models import Model, Row
 from ledger.pool import FAILED, Pool, ledger_needed
 from penstock.configuration.loading import Written
 from penstock.configuration.problems import ConfigurationError, Wrong
 from penstock.configuration.source import Node
-from penstock.configuration.stored import entry, unsealed
+from penstock.configuration.stored import entry, given, unsealed
 from penstock.discovery import joined
 from penstock.needs import Source
 from schemas.config import Config, Deployment
@@ -34,6 +38,8 @@ _PATIENCE = 3.0  # seconds that a start waits for a ledger that it can do withou
 _WAITS = (0.05, 0.1, 0.2, 0.4)  # seconds between two looks for queues that another process declares
 
 Follower = Callable[[Config], Awaitable[None]]
+Judge = Callable[[Config], object]
+"""Raises `ConfigurationError` for a configuration that it could not work by."""
 
 
 class Change(NamedTuple):
@@ -46,6 +52,29 @@ class Change(NamedTuple):
     warnings: tuple[str, ...]
 
 
+class Kept(NamedTuple):
+    """What the ledger has beside the file."""
+
+    rows: tuple[Row, ...] = ()
+    credentials: tuple[Credential, ...] = ()
+
+    def opened(self, seal: Seal | None) -> tuple[list[Node], dict[str, Node | None], list[str]]:
+        """Models and credentials as the file would have them, and warnings of those that cannot be opened."""
+        entries, named, warnings = list[Node](), dict[str, Node | None](), list[str]()
+        for credential in self.credentials:
+            try:
+                named[credential.name] = given(credential, unsealed(credential, seal))
+            except Wrong as wrong:
+                warnings.append(f"the credential {credential.name} is left out: {wrong}")
+        for model in (row.model for row in self.rows if not row.model.blocked):
+            called = f"the model {model.id}"
+            try:
+                entries.append(entry(model, unsealed(model, seal), called))
+            except Wrong as wrong:
+                warnings.append(f"{called} is left out: {wrong}")
+        return entries, named, warnings
+
+
 class Current:
     """The present configuration of one process. `written` is its file as it was read, `config` what was made of it."""
 
@@ -54,12 +83,13 @@ class Current:
     ) -> None:
         self.source = source
         self.config = config
-        self.rows: tuple[Row, ...] = ()  # the models in the ledger
+        self.kept = Kept()
         self.name = ""
         self.on_news: Callable[[], None] = lambda: None  # told when the configuration is about to change, and has
         self._written = written
         self._discovered = discovered
         self._followers: list[Follower] = []
+        self._judges: list[Judge] = []
         self._bus: Bus | None = None
         self._events: Events | None = None
         self._pool: Pool | None = None
@@ -70,14 +100,24 @@ class Current:
         self._heard_for = 0.0
         self._task: asyncio.Task[None] | None = None
 
+    @property
+    def rows(self) -> tuple[Row, ...]:
+        """The models in the ledger."""
+        return self.kept.rows
+
     def connect(self, bus: Bus, events: Events, name: str) -> None:
         """Declare queues on this bus, and hear and tell events as the process of this name."""
         self._bus, self._events, self.name = bus, events, name
         events.listen(self._heard)
 
-    def follow(self, follower: Follower) -> None:
-        """Have `follower` brought every new configuration. It must stand being brought the same one twice."""
+    def follow(self, follower: Follower, judge: Judge | None = None) -> None:
+        """Have `follower` brought every new configuration. It must stand being brought the same one twice.
+
+        `judge` is asked before anybody is brought it, in a thread.
+        """
         self._followers.append(follower)
+        if judge is not None:
+            self._judges.append(judge)
 
     async def begin(self, pool: Pool, *, needed: bool = True) -> None:
         """From now on the models in this ledger count. One that is not `needed` may be away, and be read later.
@@ -124,26 +164,37 @@ class Current:
         """
         async with self._lock:
             written = await asyncio.to_thread(self.source.read)
-            rows = self.rows if self._pool is None else await _rows(self._pool)
-            return await self._adopt(written, rows)
+            kept = self.kept if self._pool is None else await _kept(self._pool)
+            return await self._adopt(written, kept)
 
     async def reread(self) -> None:
-        """Read the models in the ledger again. Raises `Refused` as `reload` does, and when the ledger is away."""
+        """Read what the ledger has again. Raises `Refused` as `reload` does, and when the ledger is away."""
         if self._pool is None:
             return
         async with self._lock:
-            rows = await _rows(self._pool)
-            if rows != self.rows or self._unfinished:
-                await self._adopt(self._written, rows)
+            kept = await _kept(self._pool)
+            if kept != self.kept or self._unfinished:
+                await self._adopt(self._written, kept)
 
     async def judge(self, model: Model, secrets: Mapping[str, Any]) -> None:
         """Whether the model could be one of ours. Raises `ConfigurationError` with what is wrong with it."""
-        others = [row for row in self.rows if row.model.id != model.id]
+        others = self.kept._replace(rows=tuple(row for row in self.rows if row.model.id != model.id))
         try:
             judged = entry(model, secrets)
         except Wrong as wrong:
             raise ConfigurationError([str(wrong)]) from None
         await asyncio.to_thread(self._made, self._written, others, judged)
+
+    async def judge_credential(self, name: str, values: Node | None) -> None:
+        """Whether no model is lost when these are the values of a stored credential, or when it is no more (None).
+
+        Raises `ConfigurationError` with what is lost, and why.
+        """
+        made, _ = await asyncio.to_thread(self._made, self._written, self.kept, None, {name: values})
+        lost = {one.id for one in self.config.deployments} - {one.id for one in made.deployments}
+        if lost:
+            new = [warning for warning in made.warnings if warning not in self.config.warnings]
+            raise ConfigurationError(new or [f"the model {id} is left out" for id in sorted(lost)])
 
     def tell_models(self) -> None:
         """Tell the other processes that the models have changed."""
@@ -156,11 +207,11 @@ class Current:
         if self._events is not None:
             self._events.tell(Reload(self.name))
 
-    async def _adopt(self, written: Written, rows: tuple[Row, ...]) -> Change:
+    async def _adopt(self, written: Written, kept: Kept) -> Change:
         before = self.config
         self.on_news()
-        made, ignored = await asyncio.to_thread(self._made, written, rows)
-        self._written, self.rows, self._unfinished = written, rows, True
+        made, ignored = await asyncio.to_thread(self._made, written, kept)
+        self._written, self.kept, self._unfinished = written, kept, True
         try:
             await self._reach(made)
         except BusError as problem:
@@ -173,28 +224,31 @@ class Current:
         return change
 
     def _made(
-        self, written: Written, rows: Sequence[Row], judged: Node | None = None
+        self,
+        written: Written,
+        kept: Kept,
+        judged: Node | None = None,
+        instead: Mapping[str, Node | None] | None = None,
     ) -> tuple[Config, tuple[str, ...]]:
-        """A configuration, and the settings that it wants to be others. Not on the event loop: it takes a while."""
+        """A configuration, and the settings that it wants to be others. Not on the event loop: it takes a while.
+
+        `instead` are credentials that are to be others than those which are kept.
+        """
         salt = self.config.settings.salt_key
-        seal = None if salt is None else Seal(salt.get_secret_value())
-        entries, warnings = [], []
-        for model in (row.model for row in rows if not row.model.blocked):
-            called = f"the model {model.id}"
-            try:
-                entries.append(entry(model, unsealed(model, seal), called))
-            except Wrong as wrong:
-                warnings.append(f"{called} is left out: {wrong}")
-        config = joined(self.source.config(written, entries, judged), self._discovered)
-        mine, theirs = self.config.settings, config.settings
-        ignored = tuple(name for name in type(mine).model_fields if getattr(mine, name) != getattr(theirs, name))
+        entries, named, warnings = kept.opened(None if salt is None else Seal(salt.get_secret_value()))
+        named |= instead or {}
+        present = {name: node for name, node in named.items() if node is not None}
+        config = joined(self.source.config(written, entries, judged, present), self._discovered)
+        for judge in self._judges:
+            judge(config)
         known = {deployment.id: deployment for deployment in self.config.deployments}
         update = {
-            "settings": mine,
+            "settings": self.config.settings,
             "deployments": tuple(_same(known.get(one.id), one) for one in config.deployments),
             "warnings": (*config.warnings, *warnings),
         }
-        return config.model_copy(update=update), ignored
+        made = config.model_copy(update=update)
+        return made, _held_back(config, made)
 
     async def _reach(self, config: Config) -> None:
         if self._bus is not None:
@@ -249,9 +303,9 @@ class Current:
             _LOG.error("the configuration has errors and stays as it was:\n%s", error)
 
 
-async def _rows(pool: Pool) -> tuple[Row, ...]:
+async def _kept(pool: Pool) -> Kept:
     with ledger_needed():
-        return await everything(pool)
+        return Kept(await models.everything(pool), await credentials.everything(pool))
 
 
 async def _arrange(bus: Bus, config: Config) -> None:
@@ -267,6 +321,18 @@ async def _arrange(bus: Bus, config: Config) -> None:
             await asyncio.sleep(wait)
         else:
             return
+
+
+def _held_back(wanted: Config, made: Config) -> tuple[str, ...]:
+    """What is not as the file wants it: looked for in all of it, so that nothing can be held back in silence."""
+    found: list[str] = []
+    for name in (name for name in Config.model_fields if name != "warnings"):
+        here, there = getattr(made, name), getattr(wanted, name)
+        if here != there and isinstance(here, BaseModel):
+            found += (one for one in type(here).model_fields if getattr(here, one) != getattr(there, one))
+        elif here != there:
+            found.append(name)
+    return tuple(found)
 
 
 def _same(old: Deployment | None, new: Deployment) -> Deployment:

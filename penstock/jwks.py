@@ -1,8 +1,8 @@
 """Fetches the keys of tokens' issuers over HTTP; OIDC's discovery leads to them."""
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -18,19 +18,22 @@ _PIECE = 2**16
 _ATTEMPTS = 2
 
 
-@asynccontextmanager
-async def fetcher(settings: Jwt, transport: httpx.AsyncBaseTransport | None = None) -> AsyncIterator[Fetch]:
-    """What `SigningKeys` fetches with. Redirects are not followed: the configuration says where keys are."""
+def client(transport: httpx.AsyncBaseTransport | None = None) -> httpx.AsyncClient:
+    """What `fetcher` asks with. Redirects are not followed: the configuration says where keys are."""
+    return httpx.AsyncClient(timeout=_PATIENCE, follow_redirects=False, transport=transport)
+
+
+def fetcher(settings: Jwt, client: httpx.AsyncClient) -> Fetch:
+    """What `SigningKeys` fetches with."""
     names = {one.name.rstrip("/") + DISCOVERY: one.name for one in settings.issuers if one.name is not None}
-    async with httpx.AsyncClient(timeout=_PATIENCE, follow_redirects=False, transport=transport) as client:
 
-        async def fetch(url: str) -> Any:
-            if DISCOVERY not in url:
-                return await _json(client, url)
-            found = await _json(client, url)
-            return await _json(client, _keys_url(found, url, names.get(url)))
+    async def fetch(url: str) -> Any:
+        if DISCOVERY not in url:
+            return await _json(client, url)
+        found = await _json(client, url)
+        return await _json(client, _keys_url(found, url, names.get(url)))
 
-        yield fetch
+    return fetch
 
 
 def _keys_url(document: Any, url: str, issuer: str | None) -> str:

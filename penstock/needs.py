@@ -36,9 +36,15 @@ class Source:
         """The file as it is now. Raises `ConfigurationError` when it cannot be read at all."""
         return read(self.path)
 
-    def config(self, written: Written, stored: Sequence[Node] = (), judged: Node | None = None) -> Config:
-        """The configuration by the file and by models from elsewhere; see `loading.build`."""
-        config = build(written, self.environ, stored, judged)
+    def config(
+        self,
+        written: Written,
+        stored: Sequence[Node] = (),
+        judged: Node | None = None,
+        credentials: Mapping[str, Node] | None = None,
+    ) -> Config:
+        """The configuration by the file, and by models and credentials from elsewhere; see `loading.build`."""
+        config = build(written, self.environ, stored, judged, credentials=credentials)
         settings = config.settings.model_copy(update=self._own(config))
         config = config.model_copy(update={"settings": settings})
         problems = [] if self.needs.embedded else _missing(config, self.needs)

@@ -5,11 +5,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from api.management.models.stock import Stock
+from api.management.models.stock import Entity, Stock
 from broker.seal import Seal
+from ledger.credentials import Credential
 from ledger.models import Model, Row
 from penstock.configuration.problems import ConfigurationError, Wrong
-from penstock.configuration.stored import sealed, unsealed
+from penstock.configuration.stored import given, sealed, unsealed
 from penstock.current import Change, Current
 from policy.roster import Roster
 from schemas.config import Config, Deployment
@@ -38,6 +39,11 @@ class LiveStock:
         """The models in the ledger, as they were read last."""
         return self._current.rows
 
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The credentials in the ledger, as they were read last."""
+        return self._current.kept.credentials
+
     async def judge(self, model: Model, secrets: Mapping[str, Any]) -> None:
         """Raises `Refused(INVALID_REQUEST)` with what is wrong with the model."""
         try:
@@ -45,21 +51,33 @@ class LiveStock:
         except ConfigurationError as error:
             raise _refused(error) from None
 
-    def seal(self, id: str, secrets: Mapping[str, Any]) -> bytes | None:
-        """What is secret of a model, as it is stored."""
+    async def judge_credential(self, credential: Credential, secrets: Mapping[str, Any] | None) -> None:
+        """Raises `Refused(INVALID_REQUEST)` when a model could not be used any more with it; None: without it."""
+        try:
+            values = None if secrets is None else given(credential, secrets)
+            await self._current.judge_credential(credential.name, values)
+        except ConfigurationError as error:
+            raise _refused(error) from None
+        except Wrong as wrong:
+            raise Refused(Kind.INVALID_REQUEST, str(wrong), param="credential_values") from None
+
+    def seal(self, id: str, secrets: Mapping[str, Any], entity: Entity = "model") -> bytes | None:
+        """What is secret of it, as it is stored."""
         if not secrets:
             return None
         if self._seal is None:
             said = "Provider keys in the database are sealed with the salt key: set PENSTOCK_SALT_KEY in every process."
-            raise Refused(Kind.INVALID_REQUEST, said, param="litellm_params")
-        return sealed(secrets, id, self._seal)
+            param = "litellm_params" if entity == "model" else "credential_values"
+            raise Refused(Kind.INVALID_REQUEST, said, param=param)
+        return sealed(secrets, id, self._seal, entity)
 
-    def unseal(self, model: Model) -> dict[str, Any]:
+    def unseal(self, kept: Model | Credential) -> dict[str, Any]:
         """The same, open."""
         try:
-            return unsealed(model, self._seal)
+            return unsealed(kept, self._seal)
         except Wrong as wrong:
-            raise Refused(Kind.INVALID_REQUEST, f"The model cannot be changed: {wrong}.") from None
+            entity = "model" if isinstance(kept, Model) else "credential"
+            raise Refused(Kind.INVALID_REQUEST, f"The {entity} cannot be changed: {wrong}.") from None
 
     async def settle(self, id: str) -> None:
         """Tell everybody, work by it, and wait a moment for a worker that serves the model.

@@ -1,6 +1,9 @@
-"""Whether a key may ask for a model: every one of its scopes must allow it, by name, pattern or access group."""
+"""Names and patterns of models: whether a key may ask for one, and which entry of its budgets is about it.
 
-from collections.abc import Iterable
+Every scope of a key must allow the model, by name, pattern or access group.
+"""
+
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
@@ -19,9 +22,21 @@ def denied_by(scopes: tuple[Scope, ...], names: frozenset[str], groups: frozense
     return next((scope.kind for scope in scopes if not _allows(scope.models, names, groups)), None)
 
 
+def governing(entries: Iterable[str], names: Sequence[str]) -> str | None:
+    """The entry for a model that is called by these names: one of them, else the most specific pattern; None: none."""
+    fitting = []
+    for entry in entries:
+        if entry in names:
+            fitting.append((1, -names.index(entry), 0, entry))
+        elif _fits(entry, names):
+            stars = entry.count("*")
+            fitting.append((0, len(entry) - stars, -stars, entry))
+    return max(fitting)[-1] if fitting else None
+
+
 def _allows(models: Iterable[str], names: frozenset[str], groups: frozenset[str]) -> bool:
     return any(model in _ALL or model in names or model in groups or _fits(model, names) for model in models)
 
 
-def _fits(pattern: str, names: frozenset[str]) -> bool:
+def _fits(pattern: str, names: Iterable[str]) -> bool:
     return "*" in pattern and any(fnmatchcase(name, pattern) for name in names)

@@ -25,23 +25,23 @@ class Holding:
 
     life: float  # seconds for which what was granted may be used
     free: int = 0  # granted, and not used
-    good: float = -math.inf  # until when
+    usable_until: float = -math.inf
     taken: int = 0  # since it was last asked for
     asked: float = -math.inf  # when that was
     used: float = -math.inf  # when something was taken last
     short: list[int] = field(default_factory=list)  # what calls wait for, the oldest first
     asking: list[int] = field(default_factory=list)  # of these, what is being asked for now
-    low: int = 0  # below this it asks for more before anybody waits
-    each: int = 0  # what one call wanted when somebody waited last
+    refill_below: int = 0  # then it asks for more before anybody waits
+    call_size: int = 0  # what one call wanted when somebody waited last
     plenty: bool = True  # less than half of the limit was in use, as far as we know
     recalled: bool = False  # others want what is not used
     surplus: int = 0  # of what is free, that is to go back
     outdated: bool = False  # what is being asked for now was asked under other terms
-    term: float = 0.0  # the life of what is asked for now
+    asked_life: float = 0.0  # the life of what is asked for now
 
     def has(self, amount: int, now: float) -> bool:
         """Whether that much may be taken."""
-        return amount <= self.free and now < self.good
+        return amount <= self.free and now < self.usable_until
 
     def lacks(self, amount: int) -> None:
         """Somebody waits for that much."""
@@ -49,23 +49,23 @@ class Holding:
 
     def runs_low(self, now: float) -> bool:
         """Whether it should ask for more, although nobody waits yet."""
-        return self.free < self.low and now - self.asked > 0.1
+        return self.free < self.refill_below and now - self.asked > 0.1
 
     def wants(self, now: float) -> tuple[int, int]:
         """(need, want) beside what is free, for who waits and the demand of some seconds; (0, 0): nothing is wanted."""
         self.asking, self.short, self.outdated = self.short, [], False
-        if not self.asking and self.free >= self.low:
+        if not self.asking and self.free >= self.refill_below:
             return 0, 0
         elapsed = max(now - self.asked, 0.2)
         ahead = math.ceil(self.taken / elapsed * _AHEAD) if self.taken else 0
         if self.asking:
-            self.each = max(self.asking)
+            self.call_size = max(self.asking)
         if self.plenty:
-            ahead = max(ahead, _FEW * self.each)
+            ahead = max(ahead, _FEW * self.call_size)
         need = max(1, self._needs() - self.free if self.asking else ahead // _FEW)
         want = max(need, sum(self.asking) + ahead - self.free)
         far = self.plenty and (self.free + want) * _SMALL < self._limit
-        self.term = self.life * (_LONG if far else 1)
+        self.asked_life = self.life * (_LONG if far else 1)
         return need, want
 
     @property
@@ -78,10 +78,10 @@ class Holding:
 
     def gives_back(self, now: float) -> int:
         """What is free and may not be used any more; it is gone then."""
-        back = min(self.surplus, self.free) if now < self.good else self.free
+        back = min(self.surplus, self.free) if now < self.usable_until else self.free
         self.free -= max(0, back)
         if back > 0:
-            self.low = 0  # what goes back is not asked for again until somebody wants it
+            self.refill_below = 0  # what goes back is not asked for again until somebody wants it
         self.surplus = 0
         return max(0, back)
 
@@ -89,14 +89,14 @@ class Holding:
         """It was asked for at `asked`, and this is what came."""
         if amount:
             self.free += amount
-        until = asked + (self.term or self.life) * (1 - _MARGIN)
+        until = asked + (self.asked_life or self.life) * (1 - _MARGIN)
         if self.outdated:
-            self.good = -math.inf
+            self.usable_until = -math.inf
         elif amount:
-            self.good = until
+            self.usable_until = until
         else:
-            self.good = min(self.good, until)  # it is counted for that long from now on
-        self.low = self.free // 4 if amount else 0
+            self.usable_until = min(self.usable_until, until)  # it is counted for that long from now on
+        self.refill_below = self.free // 4 if amount else 0
         self.asked, self.taken = asked, 0
         self.asking = []
 
@@ -109,7 +109,7 @@ class Holding:
         if self.recalled:
             soon = math.ceil(self.taken / max(now - self.asked, 1.0) * _SOON)
             self.surplus, self.recalled = max(0, self.free - soon), False
-        return self.free > 0 and (now >= self.good or self.surplus > 0)
+        return self.free > 0 and (now >= self.usable_until or self.surplus > 0)
 
     @property
     def busy(self) -> bool:
@@ -140,6 +140,10 @@ class BudgetHolding(Holding):
     waits: bool = False  # only reservations are in the way
     waited: int = 0  # answers in a row that said so
     returns: "Callable[[BudgetHolding], None] | None" = None  # its era is over: whom to tell of what comes back
+    beyond: int = 0  # what calls cost beyond what was reserved for them, as far as this process or the ledger knows
+    owed: int = 0  # of that, what nothing was free for yet
+    paid: int = 0  # of that, what was taken from what was free: the ledger takes it back once it knows the calls' costs
+    settled: int = 0  # of that, what it has taken back
 
     @property
     def _limit(self) -> int:
@@ -154,8 +158,33 @@ class BudgetHolding(Holding):
     def give(self, amount: int) -> None:
         """It was taken, and no call was begun for it."""
         self.free += amount
+        self._pay()
         if self.returns is not None:
             self.returns(self)
+
+    def exceeded(self, by: int) -> None:
+        """A call cost so much more than was reserved for it: nothing else may be made of that."""
+        self.beyond += by
+        self.owed += by
+        self._pay()
+
+    def _pay(self) -> None:
+        paid = min(self.owed, self.free)
+        self.free -= paid
+        self.owed -= paid
+        self.paid += paid
+
+    def leased(self, lease: int | None) -> None:
+        """What was granted belongs to this lease; None: nothing was. With a lease all of this begins anew."""
+        if lease is not None and lease != self.lease:
+            self.lease, self.beyond, self.owed, self.paid, self.settled = lease, 0, 0, 0, 0
+
+    def known(self, beyond: int, paid: int, *, granted: bool) -> None:
+        """What the ledger knows of the lease. Whatever it grants then is left beside all that it knows of."""
+        if beyond >= self.beyond:
+            self.owed = 0 if granted else self.owed + beyond - self.beyond
+            self.beyond = beyond
+        self.settled = paid
 
     def tells(self, serial: int, now: float) -> list[tuple[int, int]]:
         """What a question with this number gives back, and what earlier ones did that nobody has answered."""
@@ -165,13 +194,16 @@ class BudgetHolding(Holding):
         return self.back
 
     def expire(self, now: float) -> bool:
-        """As `Holding.expire`; or a question was not answered: it may have been granted something all the same."""
-        return Holding.expire(self, now) or self.last > self.sure
+        """As `Holding.expire`; or a question was not answered: it may have been granted something all the same; or the
+        ledger does not know of all that was paid.
+        """
+        unsettled = self.paid > self.settled and now - self.asked > (self.life if self.plenty else _LOCAL)
+        return Holding.expire(self, now) or self.last > self.sure or unsettled
 
     @property
     def busy(self) -> bool:
         """As `Holding.busy`."""
-        return self._held or self.last > self.sure
+        return self._held or self.last > self.sure or self.paid > self.settled
 
     def answered(self, granted: int, left: int, spendable: int, asked: float) -> None:
         """What the ledger said."""
@@ -184,15 +216,16 @@ class BudgetHolding(Holding):
         most = self.budget.most
         self.plenty = most is None or left * 2 > most * 10**9
         self.granted(granted, asked)
+        self._pay()
 
     def lasts(self, amount: int, now: float, seconds: float) -> bool:
         """Whether that much may be taken for a call that may take so long."""
-        return amount <= self.free and now < self.good and seconds <= self.covers
+        return amount <= self.free and now < self.usable_until and seconds <= self.covers
 
     def forget(self) -> None:
         """Nothing that is known holds any more: what is free goes back."""
-        self.good = self.spent_until = -math.inf
-        self.outdated, self.low = True, 0
+        self.usable_until = self.spent_until = -math.inf
+        self.outdated, self.refill_below = True, 0
 
     def refuses(self, amount: int, now: float) -> bool:
         """Whether it is known that so much is not left to be spent."""
@@ -208,6 +241,12 @@ class RateHolding(Holding):
     telling: dict[float, int] = field(default_factory=dict)  # in the report under way
     under_way: int = 0  # calls, where those are counted
     refused_until: float = -math.inf
+    unheld: int = 0  # what nobody holds, when it was asked last
+
+    @property
+    def remaining(self) -> int:
+        """What this process knows to be left: its own, and what nobody held. Others may give more back."""
+        return max(0, self.free + self.unheld)
 
     @property
     def bucket(self) -> float:
@@ -278,12 +317,13 @@ class RateHolding(Holding):
         if not granted and self.asking:
             self.refused_until = asked + min(max(0.05, retry or 1.0), max(1.0, self.rate.window))
         self.plenty = left * 2 > self.rate.most
+        self.unheld = left - granted
         self.granted(granted, asked)
 
     def forget(self) -> None:
         """Nothing that is known holds any more: what is free goes back."""
-        self.good = self.refused_until = -math.inf
-        self.outdated, self.low = True, 0
+        self.usable_until = self.refused_until = -math.inf
+        self.outdated, self.refill_below = True, 0
 
     def refuses(self, amount: int, now: float) -> bool:
         """Whether it is known that there is no room for so much before `refused_until`."""

@@ -24,6 +24,7 @@ _KEPT_SLOTS = 0.1  # of the slots: what batch requests leave
 _AHEAD = 0.25  # seconds' worth of requests to have in hand
 _SPREAD = 1.5  # calls under way are up to this much more than pace times latency
 _SMOOTHING = 0.1
+_SHORTEST = 1e-4  # seconds: no call takes less
 _FADING = 60.0  # seconds in which the slowest call counts half
 _CLOSED = 1.0  # seconds: who cannot start anything for this long lets others have the requests
 _CALM = frozenset({Kind.PROVIDER_OVERLOADED, Kind.PROVIDER_TIMEOUT})
@@ -166,7 +167,7 @@ class Valve(Generic[T]):
         limited = self.limiter.pace() if self._slots.most > 0 else 0.0
         if not self.latency:
             return limited
-        served = self._slots.most / self.latency
+        served = self._slots.most / max(self.latency, _SHORTEST)
         return min(limited, served) if limited else served
 
     def appetite(self, now: float) -> int:

@@ -1,8 +1,9 @@
 """What one key may do, resolved: who is behind it, which models, which budgets and limits. Never holds a key.
 
 A payer is named by an `Account`: ("key", id, ""), ("team", id, ""), ("user", id, ""), ("organization", id, ""),
-("customer", end user, ""), ("tag", name, ""), ("member", team, user), ("proxy", "", ""), and for one model group of a
-key or team ("key_model", id, model), ("team_model", id, model). The ledger derives the same names from a UsageEvent.
+("customer", end user, ""), ("tag", name, ""), ("member", team, user), ("organization_member", organization, user),
+("proxy", "", ""), and for one model group of a key, team, user, customer or team's member ("key_model", id, model) …,
+see `Account.on`. The ledger derives the same names from a UsageEvent.
 """
 
 from decimal import Decimal
@@ -12,6 +13,9 @@ from typing import NamedTuple
 import msgspec
 
 from schemas.usage import Caller
+
+TEAM_GONE = "no team "
+"""How `Access.blocked` begins for a key whose team does not exist."""
 
 
 class Role(StrEnum):
@@ -34,11 +38,28 @@ class Account(NamedTuple):
     id: str
     scope: str = ""
 
+    def on(self, model: str) -> "Account":
+        """Its account for one model group. Where two names make the scope, the first comes with its length."""
+        scope = f"{len(self.scope)}:{self.scope}:{model}" if self.scope else model
+        return Account(f"{self.kind}_model", self.id, scope)
+
+    def parted(self) -> tuple["Account", str]:
+        """Whose it is, and for which model group: "" when it is for all."""
+        kind = self.kind.removesuffix("_model")
+        if kind == self.kind:
+            return self, ""
+        if kind != "member":
+            return Account(kind, self.id), self.scope
+        length, _, rest = self.scope.partition(":")
+        return Account(kind, self.id, rest[: int(length)]), rest[int(length) + 1 :]
+
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars that an account may spend in a period. `named` is how errors call the account.
 
-    `most` None is a budget that only warns. `period` is a duration as LiteLLM writes it, "" for all time.
+    `most` None is a budget that only warns. `period` is a duration as LiteLLM writes it, "" for all time. `window`: it
+    is one of several of its account. `later` is (seconds since the epoch, the budget that takes this one's place then),
+    for one that is raised for a while.
     """
 
     account: Account
@@ -46,6 +67,12 @@ class Budget(msgspec.Struct, frozen=True, kw_only=True):
     period: str = ""
     most: Decimal | None = None
     soft: Decimal | None = None
+    window: bool = False
+    later: "tuple[float, Budget] | None" = None
+
+    def at(self, now: float) -> "Budget":
+        """What it is at a moment, in seconds since the epoch."""
+        return self if self.later is None or now < self.later[0] else self.later[1]
 
 
 class Unit(StrEnum):
@@ -96,9 +123,14 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     scopes: tuple[Scope, ...] = ()
     terms: Terms = Terms()
     model_terms: dict[str, Terms] = {}  # by model group, beside `terms`
+    tag_terms: dict[str, Terms] = {}  # by tag of a request, beside `terms`
+    customer_budget: str = ""  # the id of the budget of customers who have none of their own
+    throttled: Terms | None = None  # instead of `terms` when the key's own budget is spent; None: that ends its calls
     aliases: dict[str, str] = {}  # a model's name as this key's clients write it -> what it means
+    budget_fallbacks: dict[str, tuple[str, ...]] = {}  # models that are called when a model's own budget is spent
+    enforced: tuple[str, ...] = ()  # `enforced_params`: fields that every call of a model must have
     expires: float | None = None
-    blocked: str = ""  # why: "key", or "team <id>"
+    blocked: str = ""  # why: "key", "team <id>", or `TEAM_GONE` and the id
     routes: tuple[str, ...] = ()  # `allowed_routes`; () is what the role allows
     teams: frozenset[str] = frozenset()  # of the user behind the key
     admin_of_teams: frozenset[str] = frozenset()
@@ -106,7 +138,13 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     organizations: frozenset[str] = frozenset()
     depends: frozenset[str] = frozenset()  # "team:<id>" …: an event about one of these makes this Access void
     shown: str = ""  # `sk-...AbCd`
+    changes_as: str = ""  # whom a proxy admin names in `litellm-changed-by`: the audit log does
     member_rights: frozenset[str] = frozenset()  # routes that the key's team grants its members
+
+    @property
+    def actor(self) -> str:
+        """How the audit log names who changes something."""
+        return self.changes_as or self.caller.actor
 
     @property
     def is_admin(self) -> bool:

@@ -44,4 +44,5 @@ def usage_event(request: Request, announced: Started, end: End) -> UsageEvent:
         metadata=request.metadata,
         leases=() if end.again or end.status is Status.LOST else request.leases,
         reserved=request.reserved,
+        reservation=request.reservation,
     )

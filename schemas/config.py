@@ -229,6 +229,8 @@ class AccessSettings(Value):
     allowed_routes: tuple[str, ...] = ()
     admin_only_routes: tuple[str, ...] = ()
     public_routes: tuple[str, ...] = ()
+    record_addresses: bool = True  # not `disable_requester_ip_address_logging`
+    enforced_params: tuple[str, ...] = ()  # fields that every call of a model must have
     jwt: Jwt | None = None  # None: tokens are not taken
 
 
@@ -239,7 +241,9 @@ class TenantSettings(Value):
     budget_duration: str = ""
     timezone: str = "UTC"  # whose calendar budgets follow
     budget_exceeded_status: int = 422
+    budget_throttle: Decimal | None = None  # the part of its limits that a key keeps whose budget is spent
     user_budget_for_team_keys: bool = False
+    service_enforced_params: tuple[str, ...] = ()  # fields that every call of a model by a service key must have
     key_parallel: int | None = None  # calls under way for a key that says nothing
     customer_budget: str | None = None  # the budget_id of customers who have none of their own
     key_defaults: Mapping[str, Any] = Field(default_factory=dict)
@@ -263,6 +267,7 @@ class Config(Value):
     deployments: tuple[Deployment, ...] = ()
     aliases: Mapping[str, str] = Field(default_factory=dict)  # `model_group_alias`: public name -> group
     hidden_aliases: frozenset[str] = frozenset()
+    credentials: Mapping[str, Mapping[str, Any]] = Field(default_factory=dict)  # `credential_list`, secrets masked
     routing: Routing = Routing()
     settings: Settings = Settings()
     access: AccessSettings = AccessSettings()

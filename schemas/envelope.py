@@ -54,6 +54,7 @@ class Request(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     caller: Caller = Caller()
     leases: tuple[int, ...] = ()  # of the budgets that this publication is reserved in, for the UsageEvent
     reserved: int = 0  # nano-dollars, in each of them
+    reservation: int = 0  # which of the request's that is: publications that nobody has begun pass theirs on
     mock_response: str | None = None
     credentials: str = ""  # sealed JSON object of what the deployment lets the client set
     metadata: dict[str, str] = {}
@@ -103,6 +104,7 @@ class Ended(msgspec.Struct, frozen=True, omit_defaults=True, tag="ended", kw_onl
     attempt: str
     n: int
     usage: Usage = Usage()
+    cost: Decimal | None = None  # US dollars
 
 
 class Failed(msgspec.Struct, frozen=True, omit_defaults=True, tag="failed", kw_only=True):

@@ -23,6 +23,8 @@ class Kind(StrEnum):
     KEY_UNKNOWN = "token_not_found_in_db"
     KEY_EXPIRED = "expired_key"
     KEY_BLOCKED = "key_blocked"
+    TEAM_GONE = "team_not_found"  # the key's
+    ROLE = "role_not_allowed"  # the key is valid, and its role may not call the route
     KEY_MODEL = "key_model_access_denied"
     TEAM_MODEL = "team_model_access_denied"
     USER_MODEL = "user_model_access_denied"
@@ -90,11 +92,13 @@ TABLE: Mapping[Kind, Row] = {
     Kind.SLOW_BODY: Row(408, _INVALID),
     Kind.CONTEXT_WINDOW: Row(400, _INVALID, words=True),
     Kind.CONTENT_POLICY: Row(400, _INVALID, words=True),
-    Kind.UNAUTHENTICATED: Row(401, _AUTH),
+    Kind.UNAUTHENTICATED: Row(401, "auth_error"),
     Kind.FORBIDDEN: Row(403, "permission_error"),
     Kind.KEY_UNKNOWN: Row(401, "token_not_found_in_db"),
     Kind.KEY_EXPIRED: Row(401, "expired_key"),
     Kind.KEY_BLOCKED: Row(401, "auth_error"),
+    Kind.TEAM_GONE: Row(404, "auth_error"),
+    Kind.ROLE: Row(401, "auth_error"),
     Kind.KEY_MODEL: Row(403, "key_model_access_denied"),
     Kind.TEAM_MODEL: Row(403, "team_model_access_denied"),
     Kind.USER_MODEL: Row(403, "user_model_access_denied"),
@@ -159,6 +163,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     status: int = 0
     provider_error: str = ""  # text: raw JSON could hold line feeds, and a head is one line
     retry_after: float = 0
+    limit: dict[str, str] = {}  # LiteLLM's headers about a key's limit that is reached
+    final: bool = False  # the same request can never succeed, or not soon: nobody should try it again
 
     @property
     def row(self) -> Row:
@@ -169,9 +175,11 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
 class Refused(Exception):
     """Raised inside a room to end a use case with a failure; rendered or recorded at its edge."""
 
-    def __init__(self, kind: Kind, message: str, *, param: str | None = None, retry_after: float = 0) -> None:
+    def __init__(
+        self, kind: Kind, message: str, *, param: str | None = None, retry_after: float = 0, final: bool = False
+    ) -> None:
         super().__init__(message)
-        self.failure = Failure(kind, message, param, retry_after=retry_after)
+        self.failure = Failure(kind, message, param, retry_after=retry_after, final=final)
 
     @classmethod
     def carrying(cls, failure: Failure) -> "Refused":

@@ -259,8 +259,7 @@ async def _stream(
     attempt.usage = translation.usage
     if not relay.opened:
         relay.open(shown(response.headers), b"")
-    _record(job, attempt, bench)
-    relay.end(last, attempt.usage)
+    relay.end(last, attempt.usage, _record(job, attempt, bench))
 
 
 def _record(job: Job, attempt: Attempt, bench: Bench) -> Decimal | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 
 from msgspec import structs
 
@@ -55,7 +56,7 @@ class Relay:
             self._chunk(body[at : at + _PART])
             at += _PART
             await self._bus.flushed()
-        self._ended(body[at:], head.usage)
+        self._ended(body[at:], head.usage, head.cost)
 
     def open(self, headers: Mapping[str, str], data: bytes) -> None:
         """A stream's first bytes: they wait for nothing."""
@@ -82,14 +83,14 @@ class Relay:
             else:
                 self._timer = self._loop.call_at(due, self._flush)
 
-    def end(self, data: bytes, usage: Usage) -> None:
+    def end(self, data: bytes, usage: Usage, cost: Decimal | None = None) -> None:
         """The stream's last bytes, with all that still waited."""
         self._stop_timer()
         self._waiting.append(data)
         *parts, last = self._gathered()
         for part in parts:
             self._chunk(part)
-        self._ended(last, usage)
+        self._ended(last, usage, cost)
 
     def fail(self, failure: Failure) -> None:
         """The attempt's end without (the rest of) an answer; what was already translated goes first."""
@@ -115,9 +116,9 @@ class Relay:
         self._n += 1
         self._send(Chunk(attempt=self.attempt, n=self._n), data)
 
-    def _ended(self, data: bytes, usage: Usage) -> None:
+    def _ended(self, data: bytes, usage: Usage, cost: Decimal | None) -> None:
         self._n += 1
-        self._send(Ended(attempt=self.attempt, n=self._n, usage=usage), data)
+        self._send(Ended(attempt=self.attempt, n=self._n, usage=usage, cost=cost), data)
 
     def _stop_timer(self) -> None:
         if self._timer is not None:

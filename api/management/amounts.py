@@ -27,18 +27,18 @@ def of_windows(limits: Iterable[Mapping[str, Any]] | None, office: Office) -> li
     return found or None
 
 
-async def spent_by_model(on: Asked, kind: str, id: str, budgets: Mapping[str, Any]) -> dict[str, Any]:
-    """How much of each model's budget is spent. `kind`: of the accounts, such as `team_model`."""
+async def spent_by_model(on: Asked, payer: Account, budgets: Mapping[str, Any]) -> dict[str, Any]:
+    """How much of each model's budget is spent."""
     periods = {model: terms.get("time_period") or terms.get("budget_duration") for model, terms in budgets.items()}
-    asked = [(Account(kind, id, model), period or "") for model, period in periods.items()]
-    spends = await spent(on, asked) if asked else {}
+    asked = {model: (payer.on(model), period or "") for model, period in periods.items()}
+    spends = await spent(on, list(asked.values())) if asked else {}
     return {
-        account.scope: {
+        model: {
             "current_spend": spends[account].window,
-            "budget_limit": _limit(budgets[account.scope]),
+            "budget_limit": _limit(budgets[model]),
             "time_period": period or None,
         }
-        for account, period in asked
+        for model, (account, period) in asked.items()
     }
 
 

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Response
 from pydantic import BaseModel, Field
 
-from api.management.office import Caller, Desk, answer, forbidden, missing
+from api.management.office import Caller, Desk, answer, forbidden
 from ledger import audit_pages
 from schemas.access import Access
+from schemas.failures import Kind, Refused
 
 ROUTER = APIRouter(tags=["audit"])
 
@@ -21,6 +22,7 @@ TABLES = {
     "budget": "LiteLLM_BudgetTable",
     "tag": "LiteLLM_TagTable",
     "model": "LiteLLM_ProxyModelTable",
+    "credential": "LiteLLM_CredentialsTable",
     "configuration": "LiteLLM_Config",
 }
 """What an entity's `table_name` is in LiteLLM; another entity's is its own name."""
@@ -84,7 +86,7 @@ async def entry(id: str, desk: Desk, caller: Caller) -> Response:
         with desk.reading() as pool:
             row = await audit_pages.entry(pool, int(id))
     if row is None:
-        raise missing("audit log", id)
+        raise Refused(Kind.NOT_FOUND, f"There is no entry '{id[:200]}' in the audit log.", param="id")
     return answer(shown(row))
 
 

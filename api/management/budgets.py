@@ -5,6 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from api.management import amounts
 from api.management.fields import Body, Name, WithTerms, emptied
 from api.management.office import Caller, Desk, Office, answer, missing
 from ledger import tenants
@@ -127,7 +128,12 @@ def shown(row: tenants.Row, office: Office) -> dict[str, Any]:
     """A budget as LiteLLM shows it."""
     period = row["budget_duration"]
     reset = window(period, office.now(), office.zone)[1] if period else None
-    return {**row["extra"], **{name: row[name] for name in row if name != "extra"}, "budget_reset_at": reset}
+    return {
+        **row["extra"],
+        **{name: row[name] for name in row if name != "extra"},
+        "model_max_budget": amounts.of_models(row["model_max_budget"]),
+        "budget_reset_at": reset,
+    }
 
 
 def _columns(body: NewBudget) -> dict[str, Any]:

@@ -91,6 +91,25 @@ class Body(BaseModel):
         return dict(self.model_extra or {})
 
 
+class Window(Body):
+    """One of `budget_limits`: budgets that hold at the same time."""
+
+    budget_duration: Period
+    max_budget: Money
+
+
+def _one_of_each(windows: list[Window]) -> list[Window]:
+    """Of two windows of one duration nothing says which holds."""
+    durations = [duration(window.budget_duration) for window in windows]
+    if len(set(durations)) < len(durations):
+        raise ValueError("each window needs a budget_duration of its own")
+    return windows
+
+
+Windows = Annotated[list[Window], Field(max_length=20), AfterValidator(_one_of_each)]
+"""A `budget_limits`."""
+
+
 class ModelBudget(BaseModel):
     """What `model_max_budget` says of one model."""
 
@@ -112,6 +131,15 @@ def _model_budgets(value: Any) -> Any:
     }
 
 
+ModelBudgets = Annotated[dict[Name, ModelBudget] | None, BeforeValidator(_model_budgets)]
+"""A `model_max_budget`."""
+
+
+def kept(budgets: Mapping[str, ModelBudget] | None) -> dict[str, Any]:
+    """The budgets of models as JSON."""
+    return {model: terms.model_dump(mode="json", exclude_none=True) for model, terms in (budgets or {}).items()}
+
+
 class WithTerms(Body):
     """What keys, teams, users and budgets can be limited by. None is no limit."""
 
@@ -122,14 +150,11 @@ class WithTerms(Body):
     tpm_limit: Count | None = None
     tpd_limit: Count | None = None
     max_parallel_requests: Count | None = None
-    model_max_budget: Annotated[dict[Name, ModelBudget] | None, BeforeValidator(_model_budgets)] = None
+    model_max_budget: ModelBudgets = None
 
     def given(self) -> dict[str, Any]:
         """As `Body.given`; the budgets of models as JSON."""
         found = super().given()
         if "model_max_budget" in found:
-            budgets = self.model_max_budget or {}
-            found["model_max_budget"] = {
-                model: budget.model_dump(mode="json", exclude_none=True) for model, budget in budgets.items()
-            }
+            found["model_max_budget"] = kept(self.model_max_budget)
         return found

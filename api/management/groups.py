@@ -39,7 +39,7 @@ class Group(StrEnum):
     ADMIN = "admin"
 
 
-_DAILY = "daily/activity daily/activity/aggregated daily/activity/export"
+_DAILY = "daily/activity daily/activity/aggregated"
 
 
 def _below(prefix: str, paths: str) -> str:
@@ -52,13 +52,11 @@ _INFERENCE = " ".join(
 )
 
 PATHS: Mapping[Group, str] = {
-    Group.OPEN: """/ /routes /test /health/liveliness /health/liveness /health/readiness /docs /docs/oauth2-redirect
-        /openapi.json""",
+    Group.OPEN: "/health/liveliness /health/liveness /health/readiness /docs /docs/oauth2-redirect /openapi.json",
     Group.INFERENCE: _INFERENCE,
     Group.MODELS: """/v1/models /models /v1/models/{model:path} /models/{model:path} /model/info /v1/model/info
-        /v2/model/info /model_group/info /utils/token_counter /utils/model_info /utils/transform_request
-        /utils/supported_openai_params""",
-    Group.HEALTH: "/health /health/services",
+        /v2/model/info /model_group/info""",
+    Group.HEALTH: "/health",
     Group.KEY_READS: "/key/info /v2/key/info /key/list /key/aliases /key/health",
     Group.KEYS: """/key/generate /key/service-account/generate /key/update /key/bulk_update /key/delete /key/regenerate
         /key/{key}/regenerate /key/{key}/reset_spend /key/block /key/unblock /team/key/bulk_update""",
@@ -77,27 +75,24 @@ PATHS: Mapping[Group, str] = {
     Group.ORGANIZATION_MEMBERS: """/organization/delete /organization/member_add /organization/member_update
         /organization/member_delete""",
     Group.TAG_READS: "/tag/list " + _below("/tag", _DAILY),
-    Group.ACTIVITY: "/global/activity /global/activity/model /global/activity/cache_hits",
+    Group.ACTIVITY: "/global/activity /global/activity/model",
     Group.SPEND_LOGS: "/spend/logs /spend/logs/v2",
     Group.SPEND: """/spend/keys /spend/users /spend/tags /spend/calculate /spend/logs/ui /spend/logs/ui/{request}
-        /spend/logs/session/ui /key/spend/report /user/spend/report /team/spend/report /organization/spend/report
-        /cost/estimate""",
+        /spend/logs/session/ui /key/spend/report /user/spend/report /team/spend/report /organization/spend/report""",
     Group.GLOBAL_SPEND: """/global/spend /global/spend/logs /global/spend/keys /global/spend/teams
         /global/spend/end_users /global/spend/models /global/spend/tags /global/spend/provider
-        /global/spend/all_tag_names /global/spend/report /global/predict/spend/logs /spend/capture_rate""",
+        /global/spend/all_tag_names /global/spend/report""",
     Group.MODEL_CHANGES: "/model/new /model/update /model/delete /model/{model:path}/update",
     Group.ADMIN_READS: """/audit /audit/{id} /budget/info /budget/list /budget/settings /tag/info /tag/distinct /tag/dau
-        /tag/wau /tag/mau /tag/summary /config/list /config/field/info /get/config/callbacks /callbacks/list
-        /callbacks/configs /router/settings /router/fields /health/history /health/latest /health/backlog
-        /health/readiness/details /active/callbacks /model/deprecations /provider/budgets /user/available_users
-        /global/all_end_users /global/activity/exceptions /global/activity/exceptions/deployment """
+        /tag/wau /tag/mau /tag/summary /global/all_end_users /global/activity/exceptions
+        /global/activity/exceptions/deployment """
     + _below("/customer", f"info list {_DAILY}")
     + " "
     + _below("/end_user", f"info list {_DAILY}"),
     Group.ADMIN: """/budget/new /budget/update /budget/delete /tag/new /tag/update /tag/delete /organization/new
-        /organization/update /team/permissions_bulk_update /model/block /model/unblock /config/update
-        /config/field/update /config/field/delete /config/reload /config/yaml /global/spend/reset
-        /reload/model_cost_map /health/test_connection /health/drain /invitation/info """
+        /organization/update /team/permissions_bulk_update /model/block /model/unblock /credentials
+        /credentials/by_name/{name:path} /credentials/{name:path} /config/reload /global/spend/reset
+        /invitation/info """
     + _below("/customer", "new update delete block unblock")
     + " "
     + _below("/end_user", "new update delete block unblock"),
@@ -153,6 +148,18 @@ NAMES: Mapping[str, frozenset[Group]] = {
     "admin_viewer_routes": _VIEWER,
 }
 """LiteLLM's names in `allowed_routes` and the like. Those of its features that are not here mean no path of ours."""
+
+_ELSEWHERE = re.compile(
+    "(agent|apply_guardrail|compliance_check|google|litellm_native|mapped_pass_through|master_key_only|mcp|ui)_routes"
+    "|(agent|mcp)_(inference|management)_routes|llm_api_routes_without_mcp|openai_route_names"
+    "|passthrough_routes_wildcard|team_service_account_key_routes|trace_telemetry_routes"
+)
+"""Names of LiteLLM's that mean no path of ours."""
+
+
+def is_route(entry: str) -> bool:
+    """Whether an entry of a list of routes can mean something: a path, a prefix that ends in `*`, a name."""
+    return entry.startswith("/") or entry == "*" or entry in NAMES or bool(_ELSEWHERE.fullmatch(entry))
 
 
 class Listed(NamedTuple):

@@ -105,6 +105,10 @@ def period_of(budget: tenants.Row | None) -> str:
     return (budget["budget_duration"] if budget else None) or ""
 
 
+def linked(budget: tenants.Row | None, office: Office) -> dict[str, Any] | None:
+    """A `litellm_budget_table`."""
+    return None if budget is None else budgets.shown(budget, office)
+
+
 def _standing(budget: tenants.Row | None, sums: Spent, office: Office) -> dict[str, Any]:
-    shown = None if budget is None else budgets.shown(budget, office)
-    return {"litellm_budget_table": shown, "spend": sums.window, "total_spend": sums.total}
+    return {"litellm_budget_table": linked(budget, office), "spend": sums.window, "total_spend": sums.total}

@@ -1,6 +1,6 @@
 """What every management route works with: who asks, the ledger, and changes that are audited and told to everybody.
 
-Routes take `Desk` and `Caller` as parameters; the application's state holds the one `Office`.
+Routes take `Desk` and `Caller` as parameters; what is `present` holds the one `Office`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 from fastapi import Depends, Request, Response
+from msgspec import structs
 
 from ledger import audit, changes
 from ledger.pool import Connection, Pool, ledger_needed, storable
@@ -18,6 +19,8 @@ from schemas.access import Access
 from schemas.failures import Kind, Refused
 
 _ENCODER = msgspec.json.Encoder(decimal_format="number", enc_hook=str)
+_CHANGED_BY = "litellm-changed-by"
+_LONGEST_NAME = 150
 
 
 @dataclass(slots=True)
@@ -42,8 +45,7 @@ class Change:
     ) -> None:
         """Into the audit log; and the entity is touched."""
         self.touches(entity, id)
-        caller = self.access.caller
-        entry = audit.Entry(caller.actor, caller.key_hash, action, entity, id, before, after)
+        entry = audit.Entry(self.access.actor, self.access.caller.key_hash, action, entity, id, before, after)
         await audit.record(self.connection, entry)
 
 
@@ -80,18 +82,39 @@ class Office:
             self.tell(frozenset(change.touched))
 
 
-def _office(request: Request) -> Office:
-    found: Office = request.app.state.office
+def present(request: Request) -> Any:
+    """What routes work by, as it was when the request came: a new configuration counts for those that come later."""
+    return request.scope.get(PRESENT) or request.app.state
+
+
+async def _office(request: Request) -> Office:
+    found: Office = present(request).office
     return found
 
 
-async def _caller(request: Request) -> Access:
-    return await _office(request).admit(request)
+async def admit(request: Request) -> Access:
+    """Who asks. Raises `Refused` when that is nobody, or may not call the route."""
+    access = await (await _office(request)).admit(request)
+    named = request.headers.get(_CHANGED_BY)
+    return access if named is None else _on_behalf(access, named)
 
 
+def _on_behalf(access: Access, named: str) -> Access:
+    """With the name under which a proxy admin has its changes logged. One without a key, by which it would still be
+    known who that was, acts under its own."""
+    if not access.is_admin or not access.caller.key_hash or not named:
+        return access
+    if len(named) > _LONGEST_NAME or not named.isprintable():
+        said = f"{_CHANGED_BY} must be printable, of at most {_LONGEST_NAME} characters."
+        raise Refused(Kind.INVALID_REQUEST, said, param=_CHANGED_BY)
+    return structs.replace(access, changes_as=named)
+
+
+PRESENT = "penstock.present"
+"""Where the door puts what is present into the scope of a request."""
 Desk = Annotated[Office, Depends(_office)]
 """The office, as a route's parameter."""
-Caller = Annotated[Access, Depends(_caller)]
+Caller = Annotated[Access, Depends(admit)]
 """Who asks, as a route's parameter; a route without it is open to everybody."""
 
 

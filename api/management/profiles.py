@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from api.management import amounts
+from api.management.linked_budgets import by_id, linked, period_of
 from api.management.metadata import masked
 from api.management.office import Office
 from api.management.sight import sees
@@ -39,7 +40,7 @@ async def shown(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str
     teams, organizations = defaultdict(list), defaultdict(list)
     for place in await tenants.matching(on, tenants.TEAM_MEMBERS, {"user_id": ids}, limit=_MOST_PLACES):
         teams[place["user_id"]].append(place["team_id"])
-    for place in await tenants.matching(on, tenants.ORGANIZATION_MEMBERS, {"user_id": ids}, limit=_MOST_PLACES):
+    for place in await _in_organizations(on, office, ids):
         organizations[place["user_id"]].append(place)
     expenses = await spent(on, [(Account("user", row["user_id"]), row["budget_duration"]) for row in rows])
     return [
@@ -49,6 +50,19 @@ async def shown(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str
             "organization_memberships": organizations[row["user_id"]],
         }
         for row in rows
+    ]
+
+
+async def _in_organizations(on: Asked, office: Office, ids: Sequence[str]) -> list[dict[str, Any]]:
+    """Users' memberships of organizations, with their budgets and what they have spent there."""
+    places = await tenants.matching(on, tenants.ORGANIZATION_MEMBERS, {"user_id": ids}, limit=_MOST_PLACES)
+    terms = await by_id(on, [place["budget_id"] for place in places])
+    accounts = [Account("organization_member", place["organization_id"], place["user_id"]) for place in places]
+    periods = [period_of(terms.get(place["budget_id"])) for place in places]
+    sums = await spent(on, list(zip(accounts, periods, strict=True))) if places else {}
+    return [
+        {**place, "spend": sums[account].window, "litellm_budget_table": linked(terms.get(place["budget_id"]), office)}
+        for place, account in zip(places, accounts, strict=True)
     ]
 
 

@@ -76,7 +76,7 @@ class Rights:
         return self._public is not None and self._public.cover(path)
 
     def check(self, access: Access, method: str, path: str) -> None:
-        """Raises `Refused`: FORBIDDEN where a list of routes or a viewer's role forbids, else UNAUTHENTICATED."""
+        """Raises `Refused`: FORBIDDEN where a list of routes or a viewer's role forbids, else ROLE."""
         if self._allowed is not None and not self._allowed.cover(path):
             raise Refused(Kind.FORBIDDEN, f"Access forbidden: {_short(path)} is not one of this proxy's routes.")
         if access.routes and not routes(access.routes).cover(path):
@@ -118,10 +118,16 @@ def _forbidden(access: Access, method: str, path: str) -> Refused:
     if access.role is Role.VIEWER:
         return Refused(Kind.FORBIDDEN, f"The role {role} reads only. Route={method} {_short(path)}")
     return Refused(
-        Kind.UNAUTHENTICATED,
-        f"Authentication Error, only a proxy admin may call this route. Route={method} {_short(path)}. "
-        f"Your role={role}. Your user_id={_masked(access.caller.user)}",
+        Kind.ROLE,
+        f"Authentication Error, the key is valid, but its role may not call this route: {_who_may(path)} may. "
+        f"Route={method} {_short(path)}. Your role={role}. Your user_id={_masked(access.caller.user)}",
     )
+
+
+def _who_may(path: str) -> str:
+    found = find(path)
+    allowed = TABLE[Group.ADMIN if found is None else found.group]
+    return ", ".join(role.value for role in COLUMNS if role in allowed and role is not Role.NONE)
 
 
 def _masked(user: str) -> str:

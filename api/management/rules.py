@@ -1,6 +1,6 @@
 """What the configuration says of users and teams: what new ones get, and what may be changed by whom.
 
-The application's state holds one `UserRules` (`users`) and one `TeamRules` (`teams`); without them nothing is special.
+What is `present` holds one `UserRules` (`users`) and one `TeamRules` (`teams`); without them nothing is special.
 """
 
 from collections.abc import Mapping
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from api.management.office import present
 from ledger.pepper import Seal
 from schemas.access import Access, Role
 
@@ -71,13 +72,13 @@ class TeamRules:
     seal: Seal | None = None
 
 
-def _users(request: Request) -> UserRules:
-    found: UserRules = getattr(request.app.state, "users", None) or UserRules()
+async def _users(request: Request) -> UserRules:
+    found: UserRules = getattr(present(request), "users", None) or UserRules()
     return found
 
 
-def _teams(request: Request) -> TeamRules:
-    found: TeamRules = getattr(request.app.state, "teams", None) or TeamRules()
+async def _teams(request: Request) -> TeamRules:
+    found: TeamRules = getattr(present(request), "teams", None) or TeamRules()
     return found
 
 

@@ -27,6 +27,7 @@ from ledger.sql import query
 
 _READ = (
     "BudgetTable",
+    "BudgetWindowSpend",
     "CredentialsTable",
     "Config",
     "DeprecatedVerificationToken",
@@ -43,7 +44,6 @@ _READ = (
     "VerificationToken",
 )
 _OF_ITS_OWN = (
-    "BudgetWindowSpend",
     "CronJob",
     "DailyGatewayFailedRequests",
     "DailyGatewayRequests",

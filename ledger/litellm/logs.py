@@ -10,6 +10,7 @@ from ledger.litellm.days import short
 from ledger.litellm.source import Row, Source
 from ledger.litellm.values import count, fields, listed, moment, name, spent
 from ledger.pool import Connection
+from ledger.rows import session_of
 from ledger.sql import query
 
 _TABLE = "SpendLogs"
@@ -86,7 +87,7 @@ def _row(row: Row, named: Callable[[str], str]) -> Row:
         "key_hash": short(named(row.get("api_key") or "")),
         "key_alias": name(metadata.get("user_api_key_alias")) or "",
         "tags": [short(tag) for tag in dict.fromkeys(listed(row.get("request_tags"))) if isinstance(tag, str) and tag],
-        "metadata": {"session_id": row["session_id"]} if name(row.get("session_id")) else {},
+        "metadata": {"session_id": session_of(row["session_id"])} if name(row.get("session_id")) else {},
         "cost": spent(row.get("spend")),
         **{ours: short(row.get(theirs) or "") for ours, theirs in _TEXTS.items()},
         **_tokens(row, metadata),

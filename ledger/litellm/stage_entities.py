@@ -37,12 +37,18 @@ async def organizations(work: Work) -> None:
 
 
 async def organization_members(work: Work) -> None:
-    """Who is in which organization. What they spent there counts on no account of ours."""
+    """Who is in which organization, and what they have spent there."""
     async for batch in work.source.batches("OrganizationMembership", "organization_id", "user_id"):
         rows = [entities.organization_member(row) for row in batch]
         verdicts = await work.store("organization_member", tenants.ORGANIZATION_MEMBERS, rows)
+        work.spend(verdicts, [_in_organization(work, row) for row in batch])
         written = [row["user_id"] for row, verdict in zip(rows, verdicts, strict=True) if verdict.written]
         work.report.touched.update(f"user:{user}" for user in written)
+
+
+def _in_organization(work: Work, row: Row) -> Spending:
+    account = Account("organization_member", row["organization_id"], row["user_id"])
+    return entities.spending(account, row, None, work.linked(row))
 
 
 async def users(work: Work) -> None:

@@ -51,7 +51,7 @@ class Models:
                 used.add(named_credential(row, self._cipher))
                 await self._one(row)
         for unused in sorted(self._known.keys() - used):
-            self._work.report.skip("credential", unused, "no model refers to it, and nothing else here can")
+            self._work.report.skip("credential", unused, "no model refers to it")
 
     async def _one(self, row: Row) -> None:
         called = f"{row['model_name']} ({row['model_id']})"

@@ -9,6 +9,7 @@ from ledger.litellm import entities
 from ledger.litellm.source import Row
 from ledger.litellm.store import Verdict
 from ledger.litellm.values import name
+from ledger.litellm.windows import Windows, member_windows, spendings
 from ledger.litellm.work import Work, ended
 from schemas.access import Account
 
@@ -21,13 +22,14 @@ async def teams(work: Work) -> None:
     """All teams. Memberships and claims that no team knows of are named."""
     aliases = {row["id"]: row.get("aliases") for row in await work.source.rows("ModelTable", "id")}
     places = {(row["team_id"], row["user_id"]): row for row in await work.source.rows("TeamMembership", "team_id")}
+    windows = await member_windows(work.source)
     async for batch in work.source.batches("TeamTable", "team_id"):
-        await _teams(work, batch, aliases, places)
+        await _teams(work, batch, aliases, places, windows)
     for team, user in sorted(places):
         work.report.skip(_MEMBER, f"{user} in {team}", "the team does not list this member")
 
 
-async def _teams(work: Work, batch: list[Row], aliases: Mapping[int, object], places: Places) -> None:
+async def _teams(work: Work, batch: list[Row], aliases: Mapping[int, object], places: Places, windows: Windows) -> None:
     rows = [
         entities.team(
             row,
@@ -49,7 +51,7 @@ async def _teams(work: Work, batch: list[Row], aliases: Mapping[int, object], pl
     members: list[_Member] = []
     for row, verdict in zip(batch, verdicts, strict=True):
         members += _members(work, row, places, here=verdict is not Verdict.DELETED_HERE)
-    await _store(work, members)
+    await _store(work, members, windows)
 
 
 class _Member(NamedTuple):
@@ -81,7 +83,7 @@ def _members(work: Work, team: Row, places: Places, *, here: bool) -> list[_Memb
     ]
 
 
-async def _store(work: Work, members: list[_Member]) -> None:
+async def _store(work: Work, members: list[_Member], windows: Windows) -> None:
     verdicts = await work.store(_MEMBER, tenants.TEAM_MEMBERS, [member.row for member in members])
     work.spend(
         verdicts,
@@ -92,5 +94,8 @@ async def _store(work: Work, members: list[_Member]) -> None:
             for row, place in members
         ],
     )
+    for (row, _), verdict in zip(members, verdicts, strict=True):
+        by_model = list(spendings(windows, row["team_id"], row["user_id"], work.calendar))
+        work.spend([verdict] * len(by_model), by_model)
     written = [one.row["user_id"] for one, verdict in zip(members, verdicts, strict=True) if verdict.written]
     work.report.touched.update(f"user:{user}" for user in written)

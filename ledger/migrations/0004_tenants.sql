@@ -265,16 +265,21 @@ CREATE TABLE leases (
     outstanding bigint NOT NULL,  -- nano-dollars
     asked bigint NOT NULL,  -- the number of the holder's last question that changed it
     granted bigint NOT NULL,  -- by that question: it is undone when its answer did not arrive
+    beyond bigint NOT NULL DEFAULT 0,  -- what its calls that are recorded cost beyond what was reserved for them
+    paid bigint NOT NULL DEFAULT 0,  -- of that, what the holder gave up of what it held: it is not outstanding any more
     until timestamptz NOT NULL,  -- then every call that was reserved from it has ended and is recorded
     UNIQUE (balance, holder, era)
 ) WITH (fillfactor = 60);
 
--- How far accounting has come: calls that ended before `at` are recorded. While accounting is away no lease lapses.
+-- How far each accounting process has come: of what was in its hands, calls that ended before `at` are recorded.
 CREATE TABLE recorded (
-    one boolean PRIMARY KEY DEFAULT true CHECK (one),
-    at timestamptz NOT NULL DEFAULT now()
-);
-INSERT INTO recorded DEFAULT VALUES;
+    process text PRIMARY KEY,
+    at timestamptz NOT NULL,
+    said timestamptz NOT NULL DEFAULT clock_timestamp()
+) WITH (fillfactor = 60);
+
+-- Which of its request's reservations the call's event gave back; NULL: none. Several attempts may share one.
+ALTER TABLE spend_logs ADD COLUMN reservation integer;
 
 -- Limits per window of time (rpm, tpm, tpd) and of calls under way (parallel).
 CREATE TABLE rates (
@@ -302,14 +307,121 @@ CREATE TABLE rate_holds (
 CREATE INDEX daily_spend_value ON daily_spend (dimension, value, day);
 
 -- For reports: rows of one session, and how many groups the planner may expect of a million rows by day, key and model.
-CREATE INDEX spend_logs_session ON spend_logs ((metadata ->> 'session_id')) WHERE metadata ? 'session_id';
+-- (Rows from before may have a name that is too long for an index; new ones have not, see ledger/rows.py.)
+CREATE INDEX spend_logs_session ON spend_logs ((metadata ->> 'session_id'))
+    WHERE metadata ? 'session_id' AND length(metadata ->> 'session_id') <= 256;
 CREATE STATISTICS spend_logs_days ON ((started AT TIME ZONE 'UTC')::date) FROM spend_logs;
 CREATE STATISTICS spend_logs_models (ndistinct) ON model_group, model, provider FROM spend_logs;
 CREATE STATISTICS spend_logs_callers (ndistinct) ON key_hash, team, user_id, organization FROM spend_logs;
 
--- Leases that were to last until before this moment count no more: what was reserved from them is recorded.
+-- Sums of spend_logs by UTC day and by all that reports break down by; of customers and tags they know only which calls had
+-- some. Triggers keep them in step with the rows, whoever adds or removes those.
+CREATE TABLE daily_calls (
+    day date NOT NULL,
+    id bytea NOT NULL,  -- SHA-256 of the next ten: together they may be too long for an index
+    key_hash text NOT NULL,
+    user_id text NOT NULL,
+    team text NOT NULL,
+    organization text NOT NULL,
+    endpoint text NOT NULL,
+    model_group text NOT NULL,
+    model text NOT NULL,
+    provider text NOT NULL,
+    customer boolean NOT NULL,  -- whether each of the calls had one
+    tags integer NOT NULL,  -- how many each of them had
+    spend numeric NOT NULL,
+    prompt bigint NOT NULL,
+    completion bigint NOT NULL,
+    cached bigint NOT NULL,
+    cache_write bigint NOT NULL,
+    requests bigint NOT NULL,
+    successes bigint NOT NULL,
+    failures bigint NOT NULL,
+    PRIMARY KEY (day, id)
+) WITH (fillfactor = 60);
+
+-- `moved` are the rows that a statement has added or removed. Sums are locked in the order of their key, and after those of
+-- daily_spend, at which writers of the same sums have met already: so no deadlocks.
+CREATE FUNCTION daily_calls_follow() RETURNS trigger LANGUAGE plpgsql
+SET enable_seqscan = off AS $$
+DECLARE
+    sign integer := CASE TG_OP WHEN 'INSERT' THEN 1 ELSE -1 END;
+    days date[];
+    ids bytea[];
+BEGIN
+    WITH changed AS (
+        INSERT INTO daily_calls AS c
+        SELECT
+            day,
+            sha256(convert_to(
+                (key_hash, user_id, team, organization, endpoint, model_group, model, provider, customer, tags)::text, 'UTF8'
+            )) AS id,
+            key_hash, user_id, team, organization, endpoint, model_group, model, provider, customer, tags,
+            sign * spend, sign * prompt, sign * completion, sign * cached, sign * cache_write,
+            sign * requests, sign * successes, sign * failures
+        FROM (
+            SELECT
+                (started AT TIME ZONE 'UTC')::date AS day,
+                key_hash, user_id, team, organization, endpoint, model_group, model, provider,
+                end_user <> '' AS customer, cardinality(tags) AS tags,
+                coalesce(sum(cost), 0) AS spend, sum(prompt)::bigint AS prompt, sum(completion)::bigint AS completion,
+                sum(cached)::bigint AS cached, sum(cache_write)::bigint AS cache_write, count(*) AS requests,
+                count(*) FILTER (WHERE status = 'success') AS successes,
+                count(*) FILTER (WHERE status IN ('failure', 'lost')) AS failures
+            FROM moved
+            GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+        ) AS sums
+        ORDER BY day, id
+        ON CONFLICT (day, id) DO UPDATE SET
+            spend = c.spend + excluded.spend,
+            prompt = c.prompt + excluded.prompt,
+            completion = c.completion + excluded.completion,
+            cached = c.cached + excluded.cached,
+            cache_write = c.cache_write + excluded.cache_write,
+            requests = c.requests + excluded.requests,
+            successes = c.successes + excluded.successes,
+            failures = c.failures + excluded.failures
+        RETURNING day, id, requests
+    )
+    SELECT array_agg(day), array_agg(id) INTO days, ids FROM changed WHERE requests = 0;
+    IF days IS NOT NULL THEN
+        DELETE FROM daily_calls AS c USING unnest(days, ids) AS empty (day, id) WHERE c.day = empty.day AND c.id = empty.id;
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE TRIGGER daily_calls_add AFTER INSERT ON spend_logs REFERENCING NEW TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION daily_calls_follow();
+CREATE TRIGGER daily_calls_remove AFTER DELETE ON spend_logs REFERENCING OLD TABLE AS moved
+    FOR EACH STATEMENT EXECUTE FUNCTION daily_calls_follow();
+INSERT INTO daily_calls
+SELECT
+    day,
+    sha256(convert_to(
+        (key_hash, user_id, team, organization, endpoint, model_group, model, provider, customer, tags)::text, 'UTF8'
+    )) AS id,
+    key_hash, user_id, team, organization, endpoint, model_group, model, provider, customer, tags,
+    spend, prompt, completion, cached, cache_write, requests, successes, failures
+FROM (
+    SELECT
+        (started AT TIME ZONE 'UTC')::date AS day,
+        key_hash, user_id, team, organization, endpoint, model_group, model, provider,
+        end_user <> '' AS customer, cardinality(tags) AS tags,
+        coalesce(sum(cost), 0) AS spend, sum(prompt)::bigint AS prompt, sum(completion)::bigint AS completion,
+        sum(cached)::bigint AS cached, sum(cache_write)::bigint AS cache_write, count(*) AS requests,
+        count(*) FILTER (WHERE status = 'success') AS successes,
+        count(*) FILTER (WHERE status IN ('failure', 'lost')) AS failures
+    FROM spend_logs
+    GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11
+) AS sums
+ORDER BY day, id;
+
+-- Leases that were to last until before this moment count no more: what was reserved from them is recorded. Every
+-- accounting process must have come that far, but those that fell silent a minute before the last word of any: within 20 s
+-- one that cannot say how far it is gives its events back (workers/accounting/upkeep.py), and 30 s after its last sign of
+-- life RabbitMQ has taken them from it (three heartbeats). So while all are away nothing lapses.
 CREATE FUNCTION leases_lapse() RETURNS timestamptz LANGUAGE sql VOLATILE AS $$
-    SELECT least(clock_timestamp(), at) FROM recorded
+    SELECT least(clock_timestamp(), coalesce(min(at), '-infinity')) FROM recorded
+    WHERE said >= (SELECT max(said) FROM recorded) - interval '60 seconds'
 $$;
 
 -- A session keeps the plans of these functions: one made while a table was almost empty would read all of it for ever
@@ -318,33 +430,46 @@ $$;
 -- The functions below lock balances in the order of (kind, id, scope, period, began), and rates after them. What they
 -- read after a lock is as it is then: in PL/pgSQL each statement sees what was committed before it.
 
+-- The scope of what a team's member spends on a model group; NULL if there is no member. See schemas/access.py.
+CREATE FUNCTION member_model(member text, of_group text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT length(nullif(member, ''))::text || ':' || member || ':' || of_group
+$$;
+
+CREATE FUNCTION member_of(member_model text) RETURNS text LANGUAGE sql IMMUTABLE AS $$
+    SELECT substr(member_model, strpos(member_model, ':') + 1, split_part(member_model, ':', 1)::integer)
+$$;
+
 -- What an account has spent since a moment: whole UTC days from the daily sums, the broken first day from the rows.
 CREATE FUNCTION spent_since(of_kind text, of_id text, of_scope text, since timestamptz) RETURNS numeric
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
     next_day date := ((since AT TIME ZONE 'UTC') + interval '1 day' - interval '1 microsecond')::date;
     midnight timestamptz := next_day::timestamp AT TIME ZONE 'UTC';
-    dimension_of text := CASE of_kind WHEN 'key_model' THEN 'key' WHEN 'team_model' THEN 'team' WHEN 'proxy' THEN 'all'
-        ELSE of_kind END;
+    dimension_of text := CASE of_kind WHEN 'proxy' THEN 'all' ELSE replace(of_kind, '_model', '') END;
+    member text := CASE of_kind WHEN 'member_model' THEN member_of(of_scope) ELSE of_scope END;
+    of_model text := CASE WHEN of_kind = 'member_model' THEN substr(of_scope, length(member_model(member, '')) + 1)
+        WHEN of_kind LIKE '%\_model' THEN of_scope ELSE '*' END;  -- or a pattern
+    fits text := replace(replace(replace(replace(of_model, '\', '\\'), '%', '\%'), '_', '\_'), '*', '%');
     days numeric;
     hours numeric;
 BEGIN
-    IF of_kind = 'member' THEN
+    IF of_kind IN ('member', 'organization_member', 'member_model') THEN
         RETURN coalesce((
-            SELECT sum(cost) FROM spend_logs WHERE started >= since AND team = of_id AND user_id = of_scope
+            SELECT sum(cost) FROM spend_logs
+            WHERE started >= since AND user_id = member AND model_group LIKE fits
+              AND CASE of_kind WHEN 'organization_member' THEN organization ELSE team END = of_id
         ), 0);
     END IF;
     SELECT sum(d.spend) INTO days FROM daily_spend AS d
     WHERE d.dimension = dimension_of AND d.value = CASE of_kind WHEN 'proxy' THEN '' ELSE of_id END AND d.day >= next_day
-      AND (of_kind NOT IN ('key_model', 'team_model') OR d.model_group = of_scope);
+      AND d.model_group LIKE fits;
     IF since < midnight THEN
         SELECT sum(l.cost) INTO hours FROM spend_logs AS l
         WHERE l.started >= since AND l.started < midnight
-          AND CASE of_kind
+          AND l.model_group LIKE fits
+          AND CASE dimension_of
               WHEN 'key' THEN l.key_hash = of_id
-              WHEN 'key_model' THEN l.key_hash = of_id AND l.model_group = of_scope
               WHEN 'team' THEN l.team = of_id
-              WHEN 'team_model' THEN l.team = of_id AND l.model_group = of_scope
               WHEN 'user' THEN l.user_id = of_id
               WHEN 'organization' THEN l.organization = of_id
               WHEN 'customer' THEN l.end_user = of_id
@@ -369,7 +494,7 @@ BEGIN
         IF FOUND THEN
             RETURN found_row;
         END IF;
-        IF of_period = '' AND of_kind IN ('key', 'team', 'user', 'organization', 'customer', 'tag', 'member', 'proxy') THEN
+        IF of_period = '' AND of_kind NOT LIKE '%\_model' THEN
             SELECT spend INTO start FROM totals WHERE kind = of_kind AND id = of_id AND scope = of_scope;
         ELSIF NOT EXISTS (
             SELECT FROM balances
@@ -401,12 +526,16 @@ DECLARE
     left_over bigint;
     grant_of bigint;
     lease_of bigint;
+    paid_of bigint;
+    lapsed timestamptz := leases_lapse();
     answers jsonb := '[]';
 BEGIN
     -- A balance begins with what is recorded: until it is there, nobody may record what it does not know of. `settle`
     -- locks these rows, too, before it looks for balances.
     INSERT INTO totals AS t (kind, id, scope, spend)
-    SELECT DISTINCT replace(kind, '_model', ''), id, CASE WHEN kind LIKE '%\_model' THEN '' ELSE scope END, 0
+    SELECT DISTINCT
+        replace(kind, '_model', ''), id,
+        CASE WHEN kind = 'member_model' THEN member_of(scope) WHEN kind LIKE '%\_model' THEN '' ELSE scope END, 0
     FROM jsonb_to_recordset(asked) AS a (kind text, id text, scope text, period text, began double precision)
     WHERE NOT EXISTS (
         SELECT FROM balances AS b
@@ -419,7 +548,7 @@ BEGIN
         SELECT * FROM jsonb_to_recordset(asked) AS a (
             n integer, kind text, id text, scope text, period text, began double precision, ends double precision,
             most numeric, soft numeric, need bigint, want bigint, back jsonb, life double precision,
-            era bigint, serial bigint, sure bigint
+            era bigint, serial bigint, sure bigint, paid bigint
         ) ORDER BY kind, id, scope, period, began, era
     LOOP
         row_of := balance_of(
@@ -429,8 +558,13 @@ BEGIN
         IF row_of.soft IS DISTINCT FROM item.soft THEN
             UPDATE balances SET soft = item.soft, alerted = false WHERE balance = row_of.balance;
         END IF;
-        DELETE FROM leases WHERE balance = row_of.balance AND until < leases_lapse();
+        DELETE FROM leases WHERE balance = row_of.balance AND until < lapsed;
         SELECT * INTO mine FROM leases WHERE balance = row_of.balance AND holder = for_holder AND era = item.era;
+        paid_of := least(coalesce(item.paid, 0), mine.beyond) - mine.paid;  -- a sum: no matter how often it is told
+        IF paid_of > 0 THEN
+            UPDATE leases SET outstanding = greatest(0, outstanding - paid_of), paid = paid + paid_of
+            WHERE lease = mine.lease RETURNING * INTO mine;
+        END IF;
         late := mine.asked >= item.serial;  -- NULL without a lease: there is nothing to give back then
         back_of := CASE WHEN mine.asked > item.sure THEN mine.granted ELSE 0 END + coalesce((
             SELECT sum((b ->> 1)::bigint) FROM jsonb_array_elements(item.back) AS b WHERE (b ->> 0)::bigint > mine.asked
@@ -456,7 +590,8 @@ BEGIN
             RETURNING lease INTO lease_of;
         END IF;
         answers := answers || jsonb_build_object(
-            'n', item.n, 'lease', lease_of, 'granted', grant_of, 'left', left_over, 'spendable', spendable
+            'n', item.n, 'lease', lease_of, 'granted', grant_of, 'left', left_over, 'spendable', spendable,
+            'beyond', coalesce(mine.beyond, 0), 'paid', coalesce(mine.paid, 0)
         );
     END LOOP;
     RETURN answers;
@@ -554,9 +689,10 @@ BEGIN
 END $$;
 
 -- Move what payers have spent by what calls cost, and give back what was reserved for them. `events` are {started,
--- key_hash, team, user_id, organization, end_user, tags, model_group, cost, leases, reserved}: `started` in microseconds,
--- `cost` negative for a row that was taken back, `reserved` nano-dollars of each of the leases. A call counts in the
--- window that it was reserved from, else in the one that it began in. Answers the budgets whose soft limit was passed.
+-- key_hash, team, user_id, organization, end_user, tags, model_group, cost, leases, reserved, attempt, request,
+-- reservation}: `started` in microseconds, `cost` negative for a row that was taken back, `reserved` nano-dollars of each of
+-- the leases. Their rows are there already. A call counts in the window that it was reserved from, else in the one that it
+-- began in. Answers the budgets whose soft limit was passed.
 CREATE FUNCTION settle(events jsonb) RETURNS jsonb LANGUAGE plpgsql STRICT
 SET enable_seqscan = off AS $$
 DECLARE
@@ -572,14 +708,18 @@ DECLARE
     leased_from bigint[];
     moved_balances bigint[];
     moved_by numeric[];
-    freed_leases bigint[];
-    freed_by bigint[];
+    reserved_calls integer[];  -- one for each call with a reservation, with the next three
+    attempts text[];
+    requests text[];
+    reservations integer[];
+    second_calls integer[];  -- whose reservation another call has given back
     alerts jsonb;
 BEGIN
     WITH e AS MATERIALIZED (
         SELECT * FROM jsonb_to_recordset(events) AS g (
             n integer, started bigint, key_hash text, team text, user_id text, organization text, end_user text,
-            tags text[], model_group text, cost numeric, leases bigint[], reserved bigint
+            tags text[], model_group text, cost numeric, leases bigint[], reserved bigint,
+            attempt text, request text, reservation integer
         )
     ),
     payers AS (
@@ -587,12 +727,14 @@ BEGIN
             who.kind, who.id, who.scope
         FROM e CROSS JOIN LATERAL (
             VALUES ('key', e.key_hash, ''), ('team', e.team, ''), ('user', e.user_id, ''),
-                ('organization', e.organization, ''), ('customer', e.end_user, ''), ('member', e.team, e.user_id),
-                ('key_model', e.key_hash, e.model_group), ('team_model', e.team, e.model_group), ('proxy', '', '')
+                ('organization', e.organization, ''), ('customer', e.end_user, ''),
+                ('member', e.team, nullif(e.user_id, '')), ('organization_member', e.organization, nullif(e.user_id, '')),
+                ('key_model', e.key_hash, e.model_group), ('team_model', e.team, e.model_group),
+                ('user_model', e.user_id, e.model_group), ('customer_model', e.end_user, e.model_group),
+                ('member_model', e.team, member_model(e.user_id, e.model_group)), ('proxy', '', '')
             UNION ALL SELECT 'tag', unnest(e.tags), ''
         ) AS who (kind, id, scope)
-        WHERE (who.id <> '' OR who.kind = 'proxy')
-          AND (who.scope <> '' OR who.kind NOT IN ('member', 'key_model', 'team_model'))
+        WHERE (who.id <> '' OR who.kind = 'proxy') AND who.scope IS NOT NULL
     ),
     all_payers AS (
         SELECT array_agg(n) AS n, array_agg(started) AS started, array_agg(cost) AS cost,
@@ -602,49 +744,49 @@ BEGIN
     all_leases AS (
         SELECT array_agg(n) AS n, array_agg(cost) AS cost, array_agg(reserved) AS reserved, array_agg(lease) AS lease
         FROM (SELECT n, cost, reserved, unnest(leases) AS lease FROM e) AS each
+    ),
+    all_reservations AS (
+        SELECT array_agg(n) AS n, array_agg(attempt) AS attempt, array_agg(request) AS request,
+            array_agg(reservation) AS reservation
+        FROM e WHERE reservation IS NOT NULL
     )
-    SELECT p.n, p.started, p.cost, p.kind, p.id, p.scope, l.n, l.cost, l.reserved, l.lease
-    INTO calls, began_at, costs, kinds, ids, scopes, leased_calls, leased_costs, leased_by, leased_from
-    FROM all_payers AS p, all_leases AS l;
+    SELECT p.n, p.started, p.cost, p.kind, p.id, p.scope, l.n, l.cost, l.reserved, l.lease,
+        r.n, r.attempt, r.request, r.reservation
+    INTO calls, began_at, costs, kinds, ids, scopes, leased_calls, leased_costs, leased_by, leased_from,
+        reserved_calls, attempts, requests, reservations
+    FROM all_payers AS p, all_leases AS l, all_reservations AS r;
 
     INSERT INTO totals AS t (kind, id, scope, spend)
     SELECT kind, id, scope, sum(cost)
     FROM unnest(kinds, ids, scopes, costs) AS p (kind, id, scope, cost)
-    WHERE kind NOT IN ('key_model', 'team_model')
+    WHERE kind NOT LIKE '%\_model'
     GROUP BY 1, 2, 3
     HAVING sum(cost) <> 0
     ORDER BY 1, 2, 3
     ON CONFLICT (kind, id, scope) DO UPDATE SET spend = t.spend + excluded.spend;
 
     -- A statement of its own: it must see the balances whose first lease waited for, or was waited for with, the totals.
-    WITH leased AS (
-        SELECT x.n, x.cost, x.reserved, l.lease, b.balance, b.kind, b.id, b.scope, b.period
-        FROM unnest(leased_calls, leased_costs, leased_by, leased_from) AS x (n, cost, reserved, lease)
-        JOIN leases AS l USING (lease) JOIN balances AS b USING (balance)
-    ),
-    moved AS (
+    -- What a call was reserved from comes first; a rank, because NOT EXISTS compared each with each.
+    SELECT array_agg(balance), array_agg(amount) INTO moved_balances, moved_by
+    FROM (
         SELECT balance, sum(cost) AS amount
         FROM (
-            SELECT balance, cost FROM leased
-            UNION ALL
-            SELECT b.balance, p.cost
-            FROM unnest(calls, began_at, costs, kinds, ids, scopes) AS p (n, started, cost, kind, id, scope)
-            JOIN balances AS b
-                ON b.kind = p.kind AND b.id = p.id AND b.scope = p.scope AND b.began <= p.started AND p.started < b.ends
-            WHERE NOT EXISTS (
-                SELECT FROM leased AS l
-                WHERE l.n = p.n AND l.kind = b.kind AND l.id = b.id AND l.scope = b.scope AND l.period = b.period
-            )
-        ) AS every
+            SELECT balance, cost, rank() OVER (PARTITION BY n, kind, id, scope, period ORDER BY choice) AS choice
+            FROM (
+                SELECT x.n, x.cost, 1 AS choice, b.balance, b.kind, b.id, b.scope, b.period
+                FROM unnest(leased_calls, leased_costs, leased_from) AS x (n, cost, lease)
+                JOIN leases AS l USING (lease) JOIN balances AS b USING (balance)
+                UNION ALL
+                SELECT p.n, p.cost, 2, b.balance, b.kind, b.id, b.scope, b.period
+                FROM unnest(calls, began_at, costs, kinds, ids, scopes) AS p (n, started, cost, kind, id, scope)
+                JOIN balances AS b
+                    ON b.kind = p.kind AND b.id = p.id AND b.scope = p.scope
+                    AND b.began <= p.started AND p.started < b.ends
+            ) AS every
+        ) AS ranked
+        WHERE choice = 1
         GROUP BY balance
-    ),
-    freed AS (
-        SELECT lease, sum(reserved)::bigint AS amount FROM leased GROUP BY lease
-    )
-    SELECT m.balances, m.amounts, f.leases, f.amounts
-    INTO moved_balances, moved_by, freed_leases, freed_by
-    FROM (SELECT array_agg(balance) AS balances, array_agg(amount) AS amounts FROM moved) AS m,
-        (SELECT array_agg(lease) AS leases, array_agg(amount) AS amounts FROM freed) AS f;
+    ) AS moved;
     IF moved_balances IS NULL THEN
         RETURN NULL;
     END IF;
@@ -653,8 +795,25 @@ BEGIN
     UPDATE balances AS b SET spent = b.spent + m.amount
     FROM unnest(moved_balances, moved_by) AS m (balance, amount)
     WHERE b.balance = m.balance AND m.amount <> 0;
-    UPDATE leases AS l SET outstanding = greatest(0, l.outstanding - f.amount)
-    FROM unnest(freed_leases, freed_by) AS f (lease, amount)
+    -- A reservation is given back once, whichever of its attempts is recorded first: the other has waited for the same
+    -- balances, and sees the row. Of two in one batch the first attempt by name gives it back.
+    SELECT coalesce(array_agg(c.n), '{}') INTO second_calls
+    FROM unnest(reserved_calls, attempts, requests, reservations) AS c (n, attempt, request, reservation)
+    WHERE EXISTS (
+        SELECT FROM spend_logs AS o
+        WHERE o.request = c.request AND o.reservation = c.reservation AND o.attempt <> c.attempt
+          AND (o.attempt < c.attempt OR o.attempt <> ALL (attempts))
+    );
+    UPDATE leases AS l SET outstanding = greatest(0, l.outstanding - f.amount), beyond = l.beyond + f.beyond
+    FROM (
+        SELECT lease, sum(given_back)::bigint AS amount,
+            sum(greatest(0, least(ceil(cost * 1000000000), 1000000000000000)::bigint - given_back))::bigint AS beyond
+        FROM (
+            SELECT lease, cost, CASE WHEN n <> ALL (second_calls) THEN reserved ELSE 0 END AS given_back
+            FROM unnest(leased_calls, leased_costs, leased_by, leased_from) AS x (n, cost, reserved, lease)
+        ) AS each
+        GROUP BY lease
+    ) AS f
     WHERE l.lease = f.lease;
     WITH passed AS (
         UPDATE balances SET alerted = true

@@ -11,3 +11,16 @@ CREATE TABLE models (
     updated_at timestamptz NOT NULL DEFAULT now(),
     updated_by text NOT NULL DEFAULT ''
 );
+
+-- Providers' credentials that models refer to by name. See ledger/credentials.py.
+CREATE TABLE credentials (
+    credential_name text PRIMARY KEY,
+    credential_values jsonb NOT NULL,  -- what anybody may read of them
+    sealed bytea,  -- the rest: a JSON object, sealed with the salt key
+    credential_info jsonb NOT NULL DEFAULT '{}',
+    display_name text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    created_by text NOT NULL DEFAULT '',
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    updated_by text NOT NULL DEFAULT ''
+);

@@ -11,7 +11,9 @@ WHERE ($1::timestamptz IS NULL OR started >= $1)
   AND ($4::text IS NULL OR user_id = $4)
   AND ($5::text IS NULL OR team = $5)
   AND ($6::text IS NULL OR request = $6)
-  AND ($7::text IS NULL OR (metadata ? 'session_id' AND metadata ->> 'session_id' = $7))
+  AND ($7::text IS NULL OR (
+    metadata ? 'session_id' AND length(metadata ->> 'session_id') <= 256 AND metadata ->> 'session_id' = $7
+  ))
   AND ($8::text IS NULL OR model = $8)
   AND ($9::text IS NULL OR deployment = $9)
   AND ($10::text IS NULL OR model_group = $10)

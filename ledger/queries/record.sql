@@ -15,7 +15,8 @@ WITH batch AS (
         prompt, completion, coalesce(cached, 0) AS cached, coalesce(cache_write, 0) AS cache_write,
         coalesce(reasoning, 0) AS reasoning, coalesce(audio_in, 0) AS audio_in, coalesce(audio_out, 0) AS audio_out,
         coalesce(estimated, false) AS estimated, coalesce(lost, false) AS lost, cost,
-        coalesce(metadata, '{}') AS metadata, coalesce(leases, '{}') AS leases, coalesce(reserved, 0) AS reserved
+        coalesce(metadata, '{}') AS metadata, coalesce(leases, '{}') AS leases, coalesce(reserved, 0) AS reserved,
+        reservation
     FROM json_to_recordset($1::json) AS given (
         attempt text, started bigint, ended bigint, first_byte bigint,
         request text, status text, http_status integer, failure text, endpoint text, stream boolean,
@@ -23,7 +24,8 @@ WITH batch AS (
         key_hash text, key_alias text, user_id text, team text, organization text, end_user text, tags text[],
         prompt bigint, completion bigint, cached bigint, cache_write bigint,
         reasoning bigint, audio_in bigint, audio_out bigint,
-        estimated boolean, lost boolean, cost numeric, metadata jsonb, leases bigint[], reserved bigint
+        estimated boolean, lost boolean, cost numeric, metadata jsonb, leases bigint[], reserved bigint,
+        reservation integer
     )
 ),
 gone AS (
@@ -39,13 +41,15 @@ ins AS (
         attempt, started, ended, first_byte, request, status, http_status, failure, endpoint, stream,
         model_group, model, provider, deployment, worker,
         key_hash, key_alias, user_id, team, organization, end_user, tags,
-        prompt, completion, cached, cache_write, reasoning, audio_in, audio_out, estimated, lost, cost, metadata
+        prompt, completion, cached, cache_write, reasoning, audio_in, audio_out, estimated, lost, cost, metadata,
+        reservation
     )
     SELECT
         attempt, started, ended, first_byte, request, status, http_status, failure, endpoint, stream,
         model_group, model, provider, deployment, worker,
         key_hash, key_alias, user_id, team, organization, end_user, tags,
-        prompt, completion, cached, cache_write, reasoning, audio_in, audio_out, estimated, lost, cost, metadata
+        prompt, completion, cached, cache_write, reasoning, audio_in, audio_out, estimated, lost, cost, metadata,
+        reservation
     FROM batch WHERE (SELECT count(*) FROM gone) >= 0
     ON CONFLICT (attempt, started) DO NOTHING
     RETURNING
@@ -103,13 +107,15 @@ SELECT
         SELECT settle(jsonb_agg(jsonb_build_object(
             'n', n, 'started', started, 'key_hash', key_hash, 'team', team, 'user_id', user_id,
             'organization', organization, 'end_user', end_user, 'tags', tags, 'model_group', model_group,
-            'cost', cost, 'leases', leases, 'reserved', reserved
+            'cost', cost, 'leases', leases, 'reserved', reserved,
+            'attempt', attempt, 'request', request, 'reservation', reservation
         )))
         FROM (
             SELECT
                 row_number() OVER () AS n, (extract(epoch FROM c.started) * 1000000)::bigint AS started,
                 c.key_hash, c.team, c.user_id, c.organization, c.end_user, c.tags, c.model_group,
-                c.sign * coalesce(c.cost, 0) AS cost, b.leases, coalesce(b.reserved, 0) AS reserved
+                c.sign * coalesce(c.cost, 0) AS cost, b.leases, coalesce(b.reserved, 0) AS reserved,
+                b.attempt, b.request, b.reservation
             FROM changed AS c LEFT JOIN batch AS b ON b.attempt = c.attempt AND b.started = c.started
         ) AS one
     ) AS alerts

@@ -1,1 +1,3 @@
-UPDATE recorded SET at = to_timestamp($1) WHERE at < to_timestamp($1)
+-- A process that begins holds nothing: it has come as far as all the others.
+INSERT INTO recorded (process, at) VALUES ($1, coalesce(to_timestamp($2), leases_lapse()))
+ON CONFLICT (process) DO UPDATE SET at = excluded.at, said = excluded.said

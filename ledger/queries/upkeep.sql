@@ -1,10 +1,13 @@
 -- What nobody can need any more: ended secrets, leases whose calls are all recorded, windows of long ago, rates of keys
--- that are gone.
+-- that are gone, accounting processes that are.
 WITH secrets AS (
     DELETE FROM key_hashes WHERE until < now()
 ),
 old_leases AS (
     DELETE FROM leases WHERE until < (SELECT leases_lapse()) - interval '1 day'
+),
+old_processes AS (
+    DELETE FROM recorded WHERE said < (SELECT max(said) FROM recorded) - interval '1 hour'
 ),
 old_windows AS (
     DELETE FROM balances WHERE ends < now() - $1 * interval '1 second'

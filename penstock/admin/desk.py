@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
 import click
 import httpx
@@ -18,7 +17,8 @@ from ledger.pepper import Pepper, pepper
 from ledger.pool import Pool
 from penstock.admin.running import config, database, ledger, run
 from penstock.admin.telling import tell
-from penstock.rules import key_rules, team_rules, user_rules
+from penstock.configuration.problems import ConfigurationError
+from penstock.rules import rulebook
 from penstock.version import VERSION
 from schemas.access import Access, Role
 from schemas.config import Config
@@ -27,6 +27,7 @@ from schemas.usage import Caller
 T = TypeVar("T")
 _ADMIN = Access(caller=Caller(key_alias="penstock admin"), role=Role.ADMIN)
 _PAGE = 100
+_MOST_TEAMS = 1000  # of one alias, or with it in theirs
 
 
 class Desk:
@@ -56,6 +57,24 @@ class Desk:
         return found[:limit]
 
 
+async def team_named(desk: Desk, given: str) -> str:
+    """The id of a team that is named by it, or by an alias that no other has. Raises `click.ClickException`."""
+    for name in ("team_id", "team_alias"):
+        rows = await desk.pages("/v2/team/list", "teams", _MOST_TEAMS, **{name: given})
+        found = [row["team_id"] for row in rows if row[name] == given]
+        if len(found) > 1:
+            raise click.ClickException(f"Several teams have the alias '{given}': {', '.join(sorted(found))}.")
+        if found:
+            return str(found[0])
+    raise click.ClickException(f"There is no team with the id or the alias '{given}'.")
+
+
+async def with_team(desk: Desk, fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a request, with the id of the team that they name."""
+    team = fields.get("team_id")
+    return {**fields, "team_id": await team_named(desk, team)} if isinstance(team, str) and team else fields
+
+
 def at_desk(path: Path | None, work: Callable[[Desk], Awaitable[T]]) -> T:
     """What the work gives. Processes that are running are told of what it changes, also when its end fails."""
     found: T = run(_at_desk(config(path), work))
@@ -83,16 +102,17 @@ async def _opened(of: Config, pool: Pool, heard: Callable[[frozenset[str]], None
         return await pepper(pool, seal)
 
     try:
-        app = bare(
-            ROUTERS,
-            VERSION,
-            office=Office(pool, admit, heard, ZoneInfo(of.tenants.timezone)),
-            keys=KeyDesk(salted, key_rules(of.tenants), seal=seal),
-            users=user_rules(of.tenants),
-            teams=team_rules(of.tenants, seal),
-        )
-    except ValueError as wrong:
-        raise click.ClickException(f"litellm_settings: {wrong}") from None
+        book = rulebook(of, seal)
+    except ConfigurationError as wrong:
+        raise click.ClickException(str(wrong)) from None
+    app = bare(
+        ROUTERS,
+        VERSION,
+        office=Office(pool, admit, heard, book.zone),
+        keys=KeyDesk(salted, book.keys, seal=seal),
+        users=book.users,
+        teams=book.teams,
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin", timeout=None) as http:  # noqa: S113
         yield Desk(http)
 

@@ -1,16 +1,21 @@
 """Options of commands as fields of a request, and answers as tables."""
 
+import difflib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import click
+from pydantic import BaseModel
 
+from api.management.metadata import FOLDED
 from penstock.admin.running import show
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 _NONE = "none"
 _LISTS = frozenset({"models", "tags"})
+_KEPT = frozenset({"router_settings", "object_permission", "access_group_ids", "allowed_cache_controls"})
+"""Fields that LiteLLM has and we only keep."""
 _LIMITS = {
     "models": "Models that may be called, separated by commas.",
     "max_budget": "US dollars.",
@@ -24,8 +29,17 @@ _LIMITS = {
 LIMIT = click.option("--limit", type=click.IntRange(1, 100_000), default=100, show_default=True, help="Rows at most.")
 
 
-def settable(**more: str) -> Callable[[Function], Function]:
-    """Options for the fields that can be set: those named here with their help, limits, and `--set` for any other."""
+def settable(*bodies: type[BaseModel], **more: str) -> Callable[[Function], Function]:
+    """Options for the fields that can be set: those named here with their help, limits, and `--set` for any other.
+
+    `bodies` are those of the routes: a name that neither they nor LiteLLM know is a mistake.
+    """
+    known = frozenset(_KEPT | FOLDED).union(*(body.model_fields for body in bodies))
+
+    def checked(_context: click.Context, _option: click.Parameter, given: tuple[str, ...]) -> tuple[str, ...]:
+        for one in given:
+            _check(one, known)
+        return given
 
     def add(function: Function) -> Function:
         function = click.option(
@@ -33,7 +47,9 @@ def settable(**more: str) -> Callable[[Function], Function]:
             "others",
             multiple=True,
             metavar="NAME=VALUE",
-            help="Any other field; the value is JSON, or else a text.",
+            callback=checked,
+            help="Any other field of the HTTP route; the value is JSON, or else a text. What has no field of its own"
+            " goes into the metadata.",
         )(function)
         for name, said in reversed({**more, **_LIMITS}.items()):
             function = click.option(f"--{name.replace('_', '-')}", name, help=f"{said} `none` takes it away.")(function)
@@ -49,14 +65,22 @@ def body(options: Mapping[str, str | None], others: Sequence[str], **names: str)
         if text is not None:
             found[names.get(name, name)] = _value(name, text)
     for one in others:
-        name, equals, text = one.partition("=")
-        if not equals or not name:
-            raise click.UsageError(f"--set wants NAME=VALUE, not '{one}'")
+        name, _, text = one.partition("=")
         try:
             found[name] = json.loads(text)
         except ValueError:
             found[name] = text
     return found
+
+
+def _check(one: str, known: Iterable[str]) -> None:
+    name, equals, _ = one.partition("=")
+    if not equals or not name:
+        raise click.UsageError(f"--set wants NAME=VALUE, not '{one}'")
+    if name not in known:
+        like = difflib.get_close_matches(name, known, 1)
+        hint = f" (did you mean {like[0]}?)" if like else """: --set 'metadata={"name": …}' keeps what has none"""
+        raise click.UsageError(f"--set: there is no field '{name}'{hint}")
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], *, as_json: bool) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from penstock.admin.desk import Desk, at_desk
+from api.management.keys.bodies import KeyTerms
+from penstock.admin.desk import Desk, at_desk, with_team
 from penstock.admin.fields import LIMIT, body, one, settable, table
 from penstock.admin.running import AS_JSON, CONFIG
 
@@ -25,9 +26,10 @@ _COLUMNS = {
 }
 _NAMES = {"alias": "key_alias", "user": "user_id", "team": "team_id", "organization": "organization_id"}
 _settable = settable(
+    KeyTerms,
     alias="A name.",
     user="The user's id.",
-    team="The team's id.",
+    team="The team's id or alias.",
     organization="The organization's id.",
     budget_id="A budget to have the terms of.",
     duration="How long the key works: 30d … (-1: for ever).",
@@ -45,7 +47,7 @@ def keys_group() -> None:
 @AS_JSON
 @LIMIT
 @click.option("--user", help="Of this user.")
-@click.option("--team", help="Of this team.")
+@click.option("--team", help="Of this team, by its id or alias.")
 @click.option("--alias", help="With this in the alias.")
 def listing(
     path: Path | None, as_json: bool, limit: int, user: str | None, team: str | None, alias: str | None
@@ -54,6 +56,7 @@ def listing(
 
     async def work(desk: Desk) -> list[dict[str, Any]]:
         query = {"user_id": user, "team_id": team, "key_alias": alias, "substring_matching": True}
+        query = await with_team(desk, query)
         return await desk.pages("/key/list", "keys", limit, return_full_object=True, **query)
 
     table(at_desk(path, work), _COLUMNS, as_json=as_json)
@@ -80,15 +83,20 @@ def info(path: Path | None, as_json: bool, key: str) -> None:
 def create(path: Path | None, as_json: bool, others: tuple[str, ...], **options: str | None) -> None:
     """A new key: it is shown this once.
 
+    With the API's --config its defaults and bounds for new keys apply; without one there are none.
+
     \b
     Examples:
         penstock admin keys create --alias ci --team red --max-budget 10 --budget-duration 30d
         penstock admin keys create --user ann --set 'metadata={"cost_center": 7}' --json
+        penstock admin keys create --alias ci --config config.yaml
     """
     fields = body(options, others, **_NAMES)
+    if path is None:
+        click.echo("No --config: upperbound_key_generate_params and the like do not apply.", err=True)
 
     async def work(desk: Desk) -> dict[str, Any]:
-        made: dict[str, Any] = await desk.post("/key/generate", fields)
+        made: dict[str, Any] = await desk.post("/key/generate", await with_team(desk, fields))
         return made
 
     _show_new(at_desk(path, work), as_json=as_json)
@@ -104,7 +112,8 @@ def update(path: Path | None, as_json: bool, key: str, others: tuple[str, ...], 
     fields = body(options, others, **_NAMES)
 
     async def work(desk: Desk) -> dict[str, Any]:
-        changed: dict[str, Any] = await desk.post("/key/update", {**fields, "key": await _named(desk, key)})
+        given = {**await with_team(desk, fields), "key": await _named(desk, key)}
+        changed: dict[str, Any] = await desk.post("/key/update", given)
         return changed
 
     one(at_desk(path, work), as_json=as_json)

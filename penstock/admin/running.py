@@ -9,36 +9,62 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from pydantic import SecretStr
 
 from broker.port import BusError
 from broker.topology import Topology, topology_of
+from ledger.embedded_process import running
 from ledger.migrate import SchemaError, behind
 from ledger.pool import Pool, ledger_needed, open_pool
 from penstock.configuration.loading import load
+from penstock.configuration.masterkey import SALT_FILE, own_salt
 from penstock.configuration.problems import ConfigurationError
-from schemas.config import Config
+from schemas.config import Config, Settings
 from schemas.failures import Refused
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 CONFIG = click.option(
-    "--config", "path", envvar="PENSTOCK_CONFIG", type=click.Path(path_type=Path), help="A LiteLLM config.yaml."
+    "--config",
+    "path",
+    envvar="PENSTOCK_CONFIG",
+    type=click.Path(path_type=Path),
+    help="The config.yaml of the API (also PENSTOCK_CONFIG): its database and salt key, and what its litellm_settings"
+    " say of new keys, users and teams (default_…_params, upperbound_key_generate_params …).",
 )
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="One JSON document instead of a table.")
 
 
 def config(path: Path | None) -> Config:
-    """The configuration. Raises `click.ClickException`."""
+    """The configuration; beside a `serve` that has made database and salt key itself, with these.
+
+    Raises `click.ClickException`.
+    """
     try:
-        return load(path, os.environ)
+        found = load(path, os.environ)
+        return found.model_copy(update={"settings": found.settings.model_copy(update=_beside(found.settings))})
     except ConfigurationError as error:
         raise click.ClickException(str(error)) from None
+
+
+def _beside(settings: Settings) -> dict[str, SecretStr]:
+    state = Path(settings.state_dir)
+    url = running(state) if settings.database_url is None else None
+    if url is None:
+        return {}
+    found = {"database_url": SecretStr(url)}
+    if settings.salt_key is None and (state / SALT_FILE).exists():
+        found["salt_key"] = own_salt(state)
+    return found
 
 
 def database(of: Config) -> str:
     """Where the ledger is. Raises `click.ClickException` when nobody says so."""
     if of.settings.database_url is None:
-        raise click.ClickException("DATABASE_URL is not set.")
+        raise click.ClickException(
+            "DATABASE_URL is not set, and no `penstock serve` with a Postgres of its own runs on "
+            f"'{of.settings.state_dir}' (PENSTOCK_STATE_DIR)."
+        )
     return of.settings.database_url.get_secret_value()
 
 

@@ -5,8 +5,16 @@ from typing import Any
 
 import click
 
-from penstock.admin.desk import Desk, at_desk
+from api.management.teams.bodies import NewTeam
+from penstock.admin.desk import Desk, at_desk, team_named
 from penstock.admin.fields import LIMIT, body, one, settable, table
+from penstock.admin.members import (
+    add_member_command,
+    member,
+    members_command,
+    remove_member_command,
+    update_member_command,
+)
 from penstock.admin.running import AS_JSON, CONFIG
 
 _COLUMNS = {
@@ -21,12 +29,12 @@ _COLUMNS = {
     "blocked": "blocked",
 }
 _NAMES = {"id": "team_id", "alias": "team_alias", "organization": "organization_id"}
-_settable = settable(alias="A name.", organization="The organization's id.")
+_settable = settable(NewTeam, alias="A name.", organization="The organization's id.")
 
 
 @click.group("teams")
 def teams_group() -> None:
-    """Teams. A TEAM is named by its id."""
+    """Teams. A TEAM is named by its id, or by an alias that no other has."""
 
 
 @teams_group.command("list")
@@ -56,7 +64,7 @@ def info(path: Path | None, as_json: bool, team: str) -> None:
     """All about a team; as JSON its keys and members too."""
 
     async def work(desk: Desk) -> dict[str, Any]:
-        found: dict[str, Any] = await desk.get("/team/info", team_id=team)
+        found: dict[str, Any] = await desk.get("/team/info", team_id=await team_named(desk, team))
         return found if as_json else found["team_info"]
 
     one(at_desk(path, work), as_json=as_json)
@@ -79,7 +87,7 @@ def create(
     """
     fields = body(options, others, **_NAMES)
     if members:
-        fields["members_with_roles"] = [_member(one) for one in members]
+        fields["members_with_roles"] = [member(one) for one in members]
 
     async def work(desk: Desk) -> dict[str, Any]:
         made: dict[str, Any] = await desk.post("/team/new", fields)
@@ -98,7 +106,8 @@ def update(path: Path | None, as_json: bool, team: str, others: tuple[str, ...],
     fields = body(options, others, **_NAMES)
 
     async def work(desk: Desk) -> dict[str, Any]:
-        changed: dict[str, Any] = (await desk.post("/team/update", {**fields, "team_id": team}))["data"]
+        given = {**fields, "team_id": await team_named(desk, team)}
+        changed: dict[str, Any] = (await desk.post("/team/update", given))["data"]
         return changed
 
     one(at_desk(path, work), as_json=as_json)
@@ -112,7 +121,8 @@ def delete(path: Path | None, as_json: bool, teams: tuple[str, ...]) -> None:
     """Remove teams, with their keys."""
 
     async def work(desk: Desk) -> dict[str, Any]:
-        gone: dict[str, Any] = await desk.post("/team/delete", {"team_ids": list(teams)})
+        named = [await team_named(desk, team) for team in teams]
+        gone: dict[str, Any] = await desk.post("/team/delete", {"team_ids": named})
         return gone
 
     one(at_desk(path, work), as_json=as_json)
@@ -138,14 +148,11 @@ def unblock(path: Path | None, as_json: bool, team: str) -> None:
 
 def _set_blocked(path: Path | None, team: str, route: str) -> dict[str, Any]:
     async def work(desk: Desk) -> dict[str, Any]:
-        changed: dict[str, Any] = await desk.post(route, {"team_id": team})
+        changed: dict[str, Any] = await desk.post(route, {"team_id": await team_named(desk, team)})
         return changed
 
     return at_desk(path, work)
 
 
-def _member(given: str) -> dict[str, str]:
-    user, colon, role = given.rpartition(":")
-    return (
-        {"user_id": user, "role": role} if colon and role in ("admin", "user") else {"user_id": given, "role": "user"}
-    )
+for _command in (members_command, add_member_command, update_member_command, remove_member_command):
+    teams_group.add_command(_command)

@@ -5,7 +5,8 @@ from typing import Any
 
 import click
 
-from penstock.admin.desk import Desk, at_desk
+from api.management.users.bodies import NewUser, UserUpdate
+from penstock.admin.desk import Desk, at_desk, team_named
 from penstock.admin.fields import LIMIT, body, one, settable, table
 from penstock.admin.running import AS_JSON, CONFIG
 
@@ -21,6 +22,8 @@ _COLUMNS = {
 }
 _NAMES = {"id": "user_id", "email": "user_email", "alias": "user_alias", "role": "user_role"}
 _settable = settable(
+    NewUser,
+    UserUpdate,
     email="The email.",
     alias="A name.",
     role="proxy_admin, proxy_admin_viewer, internal_user, internal_user_viewer …",
@@ -38,14 +41,15 @@ def users_group() -> None:
 @LIMIT
 @click.option("--email", help="With this in the email.")
 @click.option("--role", help="With this role.")
-@click.option("--team", help="Members of this team.")
+@click.option("--team", help="Members of this team, by its id or alias.")
 def listing(
     path: Path | None, as_json: bool, limit: int, email: str | None, role: str | None, team: str | None
 ) -> None:
     """Users, the newest first."""
 
     async def work(desk: Desk) -> list[dict[str, Any]]:
-        return await desk.pages("/user/list", "users", limit, user_email=email, role=role, team=team)
+        of = None if team is None else await team_named(desk, team)
+        return await desk.pages("/user/list", "users", limit, user_email=email, role=role, team=of)
 
     table(at_desk(path, work), _COLUMNS, as_json=as_json)
 

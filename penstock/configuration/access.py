@@ -57,6 +57,8 @@ KEYS: Mapping[str, tuple[str, Parse[Any]]] = {
     "allowed_routes": ("allowed_routes", values.names),
     "admin_only_routes": ("admin_only_routes", values.names),
     "public_routes": ("public_routes", values.names),
+    "record_addresses": ("disable_requester_ip_address_logging", lambda node: not values.flag(node)),
+    "enforced_params": ("enforced_params", values.names),
 }
 """A field of `AccessSettings` -> its key in `general_settings`, and what is wanted there."""
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from pydantic import SecretStr
 
 from penstock.configuration import values
+from penstock.configuration.credentials import NAME, Credential, completed
 from penstock.configuration.environment import Environment, resolve
 from penstock.configuration.known import CREDENTIAL_PREFIXES, LITELLM_PARAMS, MODEL_INFO, PARAMETERS
 from penstock.configuration.limits import read_limits
@@ -46,7 +47,7 @@ _PRICES = {
     "audio_in": "input_cost_per_audio_token",
     "audio_out": "output_cost_per_audio_token",
 }
-_IDENTITY = ("model", "custom_llm_provider", "api_base", "base_url", "api_version", "organization", "api_key")
+_IDENTITY = ("model", "custom_llm_provider", "api_base", "base_url", "api_version", "organization", "api_key", NAME)
 
 
 class Defaults(NamedTuple):
@@ -60,8 +61,16 @@ class Defaults(NamedTuple):
 class Reader:
     """Reads entries one by one; knows the ids that are taken."""
 
-    def __init__(self, providers: Providers, environment: Environment, problems: Problems, defaults: Defaults) -> None:
+    def __init__(
+        self,
+        providers: Providers,
+        environment: Environment,
+        problems: Problems,
+        defaults: Defaults,
+        credentials: Mapping[str, Credential] | None = None,
+    ) -> None:
         self._providers = providers
+        self._credentials = credentials or {}
         self._environment = environment
         self._problems = problems
         self._parallel = defaults.parallel
@@ -75,8 +84,18 @@ class Reader:
         if not isinstance(model_list.value, list):
             self._problems.error(model_list.place, f"a list is wanted, not {values.shown(model_list)}")
             return ()
-        found = (self._entry(written) for written in model_list.value)
+        found = (self._of_file(written) for written in model_list.value)
         return tuple(deployment for deployment in found if deployment is not None)
+
+    def _of_file(self, written: Node) -> Deployment | None:
+        """An entry whose credential is not the file's own cannot make the file wrong: it is left out."""
+        own, named = Problems(), completed(written, self._credentials, self._environment, Problems())
+        if named is not None and not named.stored:
+            return self._entry(written)
+        found = self.read_one(written, own)
+        if found is None:
+            self._problems.warn("", f"the model is left out: {'; '.join(own.errors or own.warnings)}")
+        return found
 
     def reserve(self, deployments: Iterable[Deployment]) -> None:
         """The ids of deployments that stand nowhere."""
@@ -95,7 +114,10 @@ class Reader:
         return None if problems.errors else found
 
     def _entry(self, written: Node) -> Deployment | None:
-        entry = Section(resolve(written, self._environment, self._problems), self._problems)
+        named = completed(written, self._credentials, self._environment, self._problems)
+        if named is None:
+            return None
+        entry = Section(resolve(named.entry, self._environment, self._problems), self._problems)
         group = entry.take("model_name", values.text)
         params = entry.take("litellm_params", lambda node: Section(node, self._problems))
         info = entry.take("model_info", lambda node: Section(node, self._problems))
@@ -137,6 +159,7 @@ class Reader:
         if upstream.count("*") and not group.count("*"):
             self._problems.error(params.node.place, "the model has a * that no * in model_name fills")
         found = _taken(params, _FIELDS)
+        params.take(NAME, values.text)
         found["headers"] = self._headers(params)
         found["client_may_set"] = params.take("configurable_clientside_auth_params", self._client_may_set)
         price = _prices(params, info)

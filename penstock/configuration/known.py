@@ -10,7 +10,7 @@ def words(listed: str) -> frozenset[str]:
 
 
 TOP = words(
-    """agent_list agents assistant_settings callback_settings credential_list default_vertex_config files_settings
+    """agent_list agents assistant_settings callback_settings default_vertex_config files_settings
     finetune_settings guardrails mcp_servers mcp_tools policies prompts sandbox_tools search_tools
     vector_store_registry worker_registry"""
 )
@@ -20,7 +20,7 @@ LITELLM_PARAMS = words(
     api_version auto_router_config auto_router_config_path auto_router_default_model auto_router_embedding_model
     budget_duration cache cache_control_injection_points caching complexity_router_config
     context_window_fallback_dict custom_prompt_dict default_api_key_rpm_limit default_api_key_tpm_limit
-    enable_tag_filtering ensure_alternating_roles fallbacks guardrails keepalive_seconds litellm_credential_name
+    enable_tag_filtering ensure_alternating_roles fallbacks guardrails keepalive_seconds
     max_budget max_file_size_mb max_retries merge_reasoning_content_in_choices mock_timeout prompt_id
     prompt_variables proxy_url quality_router_config region_name retry_policy roles silent_model ssl_verify
     stream_timeout_by_service_tier supports_system_message tag_regex tiered_pricing timeout_by_service_tier
@@ -78,7 +78,7 @@ GENERAL = words(
     default_model disable_budget_reservation disable_error_logs disable_password_login_when_sso_enabled
     disable_prisma_schema_update disable_reset_budget disable_spend_logs disable_spend_updates
     enable_oauth2_auth enable_public_model_hub enforce_fallback_model_access enforce_user_param
-    enforced_params fail_closed_budget_enforcement fail_closed_rate_limit_enforcement
+    fail_closed_budget_enforcement fail_closed_rate_limit_enforcement
     forward_client_headers_to_llm_api forward_llm_provider_auth_headers forward_openai_org_id
     global_max_parallel_requests health_check_concurrency health_check_details health_check_interval
     infer_model_from_keys key_management_settings key_management_system max_batch_file_records
@@ -87,7 +87,7 @@ GENERAL = words(
     maximum_spend_logs_retention_interval maximum_spend_logs_retention_period missing_session_id otel
     pass_through_endpoints pass_through_request_timeout proxy_batch_write_at
     proxy_budget_rescheduler_max_time proxy_budget_rescheduler_min_time proxy_config_reload_interval_seconds
-    reject_clientside_metadata_tags role_permissions service_account_settings
+    reject_clientside_metadata_tags role_permissions
     spend_logs_metadata_fields store_prompts_in_spend_logs supported_db_objects
     ui_access_mode use_azure_key_vault use_google_kms use_redis_transaction_buffer
     use_spend_logs_partitioning user_api_key_cache_max_size user_api_key_cache_ttl user_header_mappings

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from penstock.configuration import known, values
 from penstock.configuration.access import read_access
+from penstock.configuration.credentials import Credential, displayed, read_credentials
 from penstock.configuration.deployments import Defaults, Reader, standard
 from penstock.configuration.environment import Environment, resolve
 from penstock.configuration.include import read_all
@@ -21,7 +22,7 @@ from schemas.config import Config, Deployment
 from workers.providers import registry
 
 _SECTIONS = ("general_settings", "litellm_settings", "router_settings", "penstock")
-_OTHERS = frozenset({"model_list", "environment_variables"})
+_OTHERS = frozenset({"model_list", "environment_variables", "credential_list"})
 
 
 class Written(NamedTuple):
@@ -53,9 +54,11 @@ def build(
     stored: Sequence[Node] = (),
     judged: Node | None = None,
     providers: Providers | None = None,
+    credentials: Mapping[str, Node] | None = None,
 ) -> Config:
     """The other half. `stored` are entries of `model_list` that are kept elsewhere; one that is wrong is left out.
 
+    `credentials` are kept there too: values by name. The file's own win.
     So is nothing else: a wrong file raises `ConfigurationError`, and so does a wrong `judged`, which is one more entry.
     """
     providers = providers or Providers(registry.describe(name) for name in sorted(registry.names()))
@@ -69,7 +72,9 @@ def build(
     tenants = read_tenants(sections["general_settings"], sections["litellm_settings"], environment)
     router, litellm = sections["router_settings"], sections["litellm_settings"]
     aliases, hidden = _aliases(router, problems)
-    reader = Reader(providers, environment, problems, _defaults(router, litellm))
+    filed = read_credentials(tree.get("credential_list"), problems)
+    elsewhere = {name: Credential(node, stored=True) for name, node in (credentials or {}).items()}
+    reader = Reader(providers, environment, problems, _defaults(router, litellm), elsewhere | filed)
     deployments = reader.read(tree.get("model_list"))
     if written.path is None:
         deployments = _standard(providers, environment, problems)
@@ -79,6 +84,7 @@ def build(
         deployments=deployments,
         aliases=aliases,
         hidden_aliases=hidden,
+        credentials={name: displayed(credential) for name, credential in filed.items()},
         settings=settings,
         access=access,
         tenants=tenants,

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -56,6 +57,21 @@ def _status(node: Node) -> int:
     return status
 
 
+def _part(node: Node) -> Decimal:
+    part = values.number(node)
+    if not 0 < part <= 1:
+        raise Wrong("a number above 0 and up to 1 is wanted")
+    return part
+
+
+def _of_services(node: Node) -> tuple[str, ...]:
+    """`service_account_settings` has this one field."""
+    if not isinstance(node.value, dict) or not set(node.value) <= {"enforced_params"}:
+        raise Wrong("{enforced_params: [names of fields]} is wanted")
+    found = node.value.get("enforced_params")
+    return () if found is None or found.value is None else values.names(found)
+
+
 def _not(node: Node) -> bool:
     return not values.flag(node)
 
@@ -72,12 +88,14 @@ GENERAL: Mapping[str, tuple[str, values.Parse[Any]]] = {
     "user_budget_for_team_keys": ("apply_user_budget_to_team_keys", values.flag),
     "custom_keys": ("disable_custom_api_keys", _not),
     "key_parallel": ("max_parallel_requests", values.whole),
+    "service_enforced_params": ("service_account_settings", _of_services),
 }
 LITELLM: Mapping[str, tuple[str, values.Parse[Any]]] = {
     "max_budget": ("max_budget", values.number),
     "budget_duration": ("budget_duration", _period),
     "timezone": ("timezone", _zone),
     "budget_exceeded_status": ("budget_exceeded_status_code", _status),
+    "budget_throttle": ("budget_exceeded_throttle_percentage", _part),
     "customer_budget": ("max_end_user_budget_id", values.text),
     "key_defaults": ("default_key_generate_params", values.mapping),
     "key_bounds": ("upperbound_key_generate_params", values.mapping),

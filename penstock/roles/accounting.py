@@ -5,12 +5,14 @@ import logging
 from contextlib import AsyncExitStack
 
 from broker.events import Events
+from ledger.pool import ledger_needed
 from ledger.spend import Passed
+from ledger.upkeep import recorded_until
 from penstock.house import House, ended
 from schemas.envelope import SoftBudget
 from workers.accounting.consumer import Accounting
 from workers.accounting.dead_letters import DeadLetters
-from workers.accounting.upkeep import keep_tidy, say_how_far
+from workers.accounting.upkeep import keep_tidy, say_goodbye, say_how_far
 
 _LOG = logging.getLogger("penstock.budgets")
 
@@ -19,10 +21,13 @@ async def start(house: House, stack: AsyncExitStack) -> None:
     """Consume the usage queue, and with RabbitMQ the dead letters."""
     pool = await house.ledger(stack)
     accounting = Accounting(house.bus, pool, passed=lambda budget: _alert(house.events, budget))
+    with ledger_needed():
+        await recorded_until(pool, house.name)  # before it has anything in its hands
+    stack.push_async_callback(say_goodbye, pool, house.name, accounting)
     await accounting.start()
     stack.push_async_callback(accounting.stop)
 
-    for work in (keep_tidy(pool), say_how_far(pool, accounting.recorded_until)):
+    for work in (keep_tidy(pool), say_how_far(pool, house.name, accounting)):
         stack.push_async_callback(ended, asyncio.create_task(work, name="upkeep"))
 
     async def trouble() -> str | None:

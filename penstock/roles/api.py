@@ -10,12 +10,13 @@ from api import app, health, models
 from api.announced import AnnouncedAttempts, Price
 from api.asker import Asker
 from api.connections import Connections
-from api.entry import may_name
 from api.idempotency import Idempotency
 from api.inference import Desk
 from api.management import models as management_models
+from api.management.office import admit
 from api.management.routers import ROUTERS
 from api.management.spend import calculation
+from api.model_access import may_name
 from api.planner import Planner
 from broker.events import Pulse
 from ledger.pool import Pool
@@ -24,7 +25,7 @@ from penstock.current import Follower
 from penstock.house import House
 from penstock.serving import HttpServer
 from penstock.stock import LiveStock
-from penstock.tenancy import open_tenancy
+from penstock.tenancy import Tenancy, open_tenancy
 from penstock.version import VERSION
 from policy.roster import Roster
 from schemas.catalog import Catalog
@@ -41,7 +42,6 @@ async def start(house: House, stack: AsyncExitStack) -> None:
     prices, roster = PriceBook(), Roster(time.monotonic)
     planner = Planner(Catalog(house.config), house.config.routing, roster, prices)
     asker = await _asker(house, stack, planner, AnnouncedAttempts(house.outbox, _price(house, prices), time.time))
-    house.current.follow(_follower(planner, asker))
     house.current.on_news = asker.expect_changes
     stock = LiveStock(house.current, roster)
 
@@ -50,11 +50,11 @@ async def start(house: House, stack: AsyncExitStack) -> None:
         return None if heard else "the worker pools of this process do not beat"
 
     house.checks["pools"] = pools
-    tenancy = await open_tenancy(house, pool, prices, stack)
-    admit = tenancy.gatekeeper.dependency
+    tenancy = open_tenancy(house, pool, prices, stack)
+    house.current.follow(_follower(planner, asker, tenancy), tenancy.judge)
     routers = [
         health.probes(house.checks, VERSION),
-        health.overview(asker, roster, admit),
+        health.overview(asker, roster, lambda: planner.catalog, admit),
         models.routes(lambda: planner.catalog, admit),
         *management_models.routers(
             pool, stock, prices, admit, lambda access: lambda group: may_name(access, group, planner.catalog)
@@ -65,7 +65,7 @@ async def start(house: House, stack: AsyncExitStack) -> None:
     desk = Desk(
         settings, planner, tenancy.gatekeeper, asker, house.seal(), _idempotency(house, stack, pool), tenancy.cashier
     )
-    application = app.build(desk, routers, VERSION, **tenancy.state)
+    application = app.build(desk, routers, VERSION, lambda: tenancy.present)
     server = HttpServer(application, settings.host, settings.port, settings.drain)
     await server.start()
     stack.push_async_callback(server.stop)
@@ -100,8 +100,11 @@ def _idempotency(house: House, stack: AsyncExitStack, pool: Pool) -> Idempotency
     return found
 
 
-def _follower(planner: Planner, asker: Asker) -> Follower:
+def _follower(planner: Planner, asker: Asker, tenancy: Tenancy) -> Follower:
+    """Models and rules change in one step: no request comes in between."""
+
     async def adopt(config: Config) -> None:
+        tenancy.adopt(config)
         asker.adopt(planner.adopt(config))
 
     return adopt

@@ -1,6 +1,5 @@
 import asyncio
 import logging
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -203,26 +202,4 @@ async def test_what_was_lost_meanwhile_is_not_kept(pool: Pool) -> None:
         for held in queue.send(*(encode(event(f"a{n}")) for n in range(10))):
             held.lost = True
     assert len(accounting._waiting) <= 10
-    await accounting.stop()
-
-
-async def test_how_far_it_has_come_is_what_is_recorded_or_now_when_nothing_comes(
-    pool: Pool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    queue = Queue()
-    accounting = Accounting(queue, pool, QUICK)  # type: ignore[arg-type]
-    await accounting.start()
-    assert accounting.recorded_until() is None
-    (held,) = queue.send(encode(event("a1")))
-    await held.ended
-    assert accounting.recorded_until() == event("a1").ended / 1e6
-    monkeypatch.setattr("workers.accounting.consumer._QUIET", 0.0)
-    until = accounting.recorded_until()
-    assert until is not None
-    assert abs(until - time.time()) < 5
-    accounting.trouble = "the ledger is away"
-    assert accounting.recorded_until() is None
-    accounting.trouble = None
-    queue.trouble = "not connected"
-    assert accounting.recorded_until() is None
     await accounting.stop()

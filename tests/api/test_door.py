@@ -9,11 +9,12 @@ import pytest
 from broker.port import Address, Message
 from broker.seal import Seal
 from broker.topology import REPLIES, requests_queue
+from schemas.access import Access
 from schemas.config import Deployment
 from schemas.envelope import Answer, Started, Verdict, pack, unpack_request
 from schemas.failures import Kind, Refused
-from schemas.usage import Status
-from tests.support.inside import KEY, Inside, inside
+from schemas.usage import Caller, Status
+from tests.support.inside import KEY, Inside, Till, inside
 from tests.support.listeners import Taken
 
 ASK = {"model": "demo", "messages": [{"role": "user", "content": "hi"}]}
@@ -134,6 +135,14 @@ async def test_a_worker_that_asks_about_nobody_is_told_no(system: Inside) -> Non
     system.bus.send(Address(REPLIES, system.asker.address), Message(pack(started), correlation="unknown"))
     await turns()
     assert heard == [Verdict("late", go=False)]
+
+
+async def test_what_a_key_must_say_is_asked_for_at_the_door() -> None:
+    till = Till(Access(caller=Caller(), enforced=("user",)), None)  # type: ignore[arg-type]
+    async with inside(till=till) as system:
+        refused = await system.http.post("/v1/chat/completions", json=ASK)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (400, "user")
+        assert (await system.http.post("/v1/chat/completions", json={**ASK, "user": "u"})).status_code == 200
 
 
 async def test_without_a_worker_the_refusal_comes_at_once() -> None:

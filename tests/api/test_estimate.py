@@ -39,7 +39,13 @@ def test_without_max_tokens_the_keys_own_answers_count_then_everybodys() -> None
     for _ in range(30):
         estimator.learn("k", "g", Usage(prompt=1, completion=1000))
     assert 1100 <= estimator.of(where, "g", "k", Output(None)).tokens < 1310
-    assert estimator.of(where, "g", "k", Output(7))[1:] == (107, 0)
+    assert estimator.of(where, "g", "k", Output(7))[1:] == (107, 0, 0)
+
+
+def test_what_the_body_does_not_ask_for_is_only_supposed() -> None:
+    found = Estimator(PriceBook()).of(course(at("a", "1e-6"), at("b", "3e-6")), "g", "k", Output(None))
+    assert found.guessed == 4096
+    assert found.supposed == pytest.approx(4096 * 3e-6 * NANO, abs=1)
 
 
 def test_a_models_context_bounds_both_sides() -> None:

@@ -116,3 +116,24 @@ def test_unknown_fields_reach_the_provider_with_their_values(fields: dict[str, A
     body = {**unknown, "model": "m", "messages": [{"role": "user", "content": "hi"}]}
     sent = {**body, control: []} if control else body
     assert json.loads(take_in(Endpoint.CHAT, json.dumps(sent).encode()).body) == body
+
+
+@pytest.mark.parametrize(
+    ("enforced", "missing"),
+    [
+        ((), ""),
+        (("user", "metadata.n", "metadata.n.x", "model"), ""),
+        (("user", "seed"), "seed"),
+        (("metadata.y",), "metadata.y"),
+        (("user.x",), "user.x"),
+        (("seed.x",), "seed.x"),
+    ],
+)
+def test_what_a_key_must_say(enforced: tuple[str, ...], missing: str) -> None:
+    data = ("{" + MESSAGES + ',"user":null,"metadata":{"n":{"x":1}}}').encode()
+    if not missing:
+        assert take_in(Endpoint.CHAT, data, "m", enforced).model == "m"
+        return
+    with pytest.raises(Refused) as refused:
+        take_in(Endpoint.CHAT, data, "m", enforced)
+    assert (refused.value.failure.kind, refused.value.failure.param) == (Kind.INVALID_REQUEST, missing)

@@ -2,9 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from api.authenticate import DoorRules, Gatekeeper
 from api.keyring import KNOWN, Keyring
 from ledger import changes
 from ledger.pepper import Pepper
@@ -118,6 +121,7 @@ async def test_who_guesses_does_not_lock_out_those_who_are_known(keyring: Keyrin
 @pytest.mark.parametrize("name", ["key", "team", "user", "organization", "budget"])
 async def test_what_a_key_depends_on_makes_it_void(keyring: Keyring, pool: Pool, name: str) -> None:
     key_id = await store(pool, KEY, team_id="t", user_id="u", organization_id="o", budget_id="b")
+    await pool.execute("INSERT INTO teams (team_id) VALUES ('t')")
     ids = {"key": key_id, "team": "t", "user": "u", "organization": "o", "budget": "b"}
     await keyring.find(KEY, "1.1.1.1")
     keyring.changed([f"{name}:another"])
@@ -207,3 +211,28 @@ async def test_changes_in_the_ledger_are_followed_and_keep_the_rest_true(
     assert await heard.get() == [f"key:{key_id}"]
     following.cancel()
     assert keyring.known(KEY) is None
+
+
+async def test_a_key_of_a_team_that_is_not_there_calls_nothing_until_it_is(keyring: Keyring, pool: Pool) -> None:
+    await store(pool, KEY, team_id="ghost", models=["all-team-models"])
+    with pytest.raises(Refused) as refused:
+        await keyring.find(KEY, "1.1.1.1")
+    failure = refused.value.failure
+    assert (failure.kind, failure.param, failure.row.status) == (Kind.TEAM_GONE, "team_id", 404)
+    await pool.execute("INSERT INTO teams (team_id) VALUES ('ghost')")
+    keyring.changed(["team:ghost"])
+    assert (await keyring.find(KEY, "1.1.1.1")).caller.team == "ghost"
+
+
+async def test_what_a_keys_calls_must_say_is_its_own_its_services_and_everybodys(keyring: Keyring, pool: Pool) -> None:
+    await store(pool, KEY, metadata='{"enforced_params": ["user"]}', service=True)
+    await keyring.find(KEY, "1.1.1.1")
+    assert keyring.known(KEY).enforced == ("user",)  # type: ignore[union-attr]
+    keyring.adopt(Rules(enforced_of_services=("seed",)))
+    keeper = Gatekeeper(SecretStr("sk-master"), keyring, DoorRules(enforced=("metadata",)))
+
+    def scope(key: bytes) -> dict[str, Any]:
+        return {"headers": [(b"x-litellm-api-key", key)], "path": "/v1/embeddings", "method": "POST", "client": None}
+
+    assert (await keeper.admit_to_inference(scope(KEY))).enforced == ("metadata", "seed", "user")
+    assert (await keeper.admit_to_inference(scope(b"sk-master"))).enforced == ("metadata",)

@@ -33,6 +33,14 @@ _BODIES = st.fixed_dictionaries(
     {"model_name": st.text(max_size=10) | _JSON, "litellm_params": _PARAMS | _JSON},
     optional={"model_info": _INFO | _JSON, "blocked": _JSON},
 )
+_CREDENTIALS = st.fixed_dictionaries(
+    {},
+    optional={
+        "credential_name": st.text(max_size=10) | _JSON,
+        "credential_values": st.dictionaries(st.sampled_from(_NAMES.split()), _JSON, max_size=3) | _JSON,
+        **dict.fromkeys(("credential_info", "display_name", "credential_values_to_delete", "model_id"), _JSON),
+    },
+)
 _DEEP: Any = 1
 for _ in range(150):
     _DEEP = {"a": _DEEP}
@@ -51,6 +59,18 @@ async def throw(found: Shop, body: Any) -> None:
     await found.pool.execute("DELETE FROM models WHERE model_id <> 'there'")
 
 
+async def throw_credential(found: Shop, body: Any) -> None:
+    """As a new credential, and as a change of one that is there."""
+    for method, path in (("POST", "/credentials"), ("PATCH", "/credentials/there")):
+        headers = {"content-type": "application/json"}
+        answer = await found.http.request(method, path, content=json.dumps(body).encode(), headers=headers)
+        assert answer.status_code in (200, 400), answer.text
+        if answer.status_code != 200:
+            assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert (await found.http.get("/credentials")).status_code == 200
+    await found.pool.execute("DELETE FROM credentials WHERE credential_name <> 'there'")
+
+
 def test_anything_is_answered(database_url: str, tmp_path: Path) -> None:
     with asyncio.Runner() as runner:
         stack = AsyncExitStack()
@@ -62,6 +82,7 @@ def test_anything_is_answered(database_url: str, tmp_path: Path) -> None:
             found = await stack.enter_async_context(shop(pool, tmp_path))
             there = {"model_name": "g", "litellm_params": {"model": "openai/y", "api_key": "sk-0123456789"}}
             await found.post("/model/new", **there, model_info={"id": "there"})
+            await found.post("/credentials", credential_name="there", credential_values={"api_key": "sk-0123456789"})
             return found
 
         found = runner.run(open_all())
@@ -84,7 +105,25 @@ def test_anything_is_answered(database_url: str, tmp_path: Path) -> None:
         def anything(body: Any) -> None:
             runner.run(throw(found, body))
 
+        @settings(
+            max_examples=30,
+            deadline=None,
+            database=None,
+            phases=[Phase.explicit, Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )
+        @given(_CREDENTIALS)
+        @example({"credential_name": "new", "credential_values": {"api_key": "\ud800"}})
+        @example({"credential_name": "new", "credential_values": {"region_name": "\x00"}})
+        @example({"credential_name": "new", "credential_values": {"region_name": "\ud800"}})
+        @example({"credential_name": "new", "credential_values": {"extra_body": _DEEP}})
+        @example({"credential_name": "new", "credential_values": {"order": 2**70}, "credential_info": {"a": "\x00"}})
+        @example({"credential_name": "\ud800", "credential_values": {"api_key": "k"}, "display_name": "\ud800"})
+        def any_credential(body: Any) -> None:
+            runner.run(throw_credential(found, body))
+
         try:
             anything()
+            any_credential()
         finally:
             runner.run(stack.aclose())

@@ -117,3 +117,14 @@ async def test_a_change_during_a_lookup_is_not_lost(pool: Pool, clock: Clock) ->
         payers.changed(["customer:eve"])
     (payer,) = await looking
     assert payer.blocked
+
+
+async def test_a_keys_budget_of_customers_goes_before_the_default(pool: Pool, clock: Clock) -> None:
+    await budget(pool, "small", 1)
+    await budget(pool, "default", 3)
+    for default, expected in (("default", [1, 3, 3]), (None, [1])):
+        payers = Payers(pool, clock, default)
+        found = [payer for name in ("small", "gone", "") for payer in await payers.find(EVE, name)]
+        assert [limit.most for payer in found for limit in payer.terms.budgets] == expected
+        known = [payer for name in ("small", "gone", "") for payer in payers.known(EVE, name) or ()]
+        assert known == found, "each is remembered apart"

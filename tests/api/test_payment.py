@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +14,7 @@ from api.estimate import Estimator
 from api.payers import Payers
 from api.payment import Cashier
 from api.purse import Purse
+from ledger.leases import NANO
 from ledger.pool import Pool
 from ledger.prices import PriceBook
 from ledger.spend import record
@@ -85,6 +87,10 @@ async def test_a_call_is_settled_by_its_event(shop: Shop, sides: Sides) -> None:
         assert said(answer) == "a"
         assert answer.headers["x-litellm-key-max-budget"] == "1"
         assert answer.headers["x-litellm-key-rpm-limit"] == "50"
+        limit, left = "x-ratelimit-api_key-limit-", "x-ratelimit-api_key-remaining-"
+        assert (answer.headers[limit + "requests"], answer.headers[left + "requests"]) == ("50", "49")
+        assert answer.headers[limit + "tokens"] == "100000"
+        assert 99_800 < int(answer.headers[left + "tokens"]) < 100_000
         (event,) = await system.accounted(1)
         assert event.leases
         assert event.reserved > 100 * 4000
@@ -99,6 +105,7 @@ async def test_each_attempt_has_a_reservation_of_its_own(shop: Shop, sides: Side
         assert said(await post(system)) == "b"
         events = await system.accounted(2)
         assert all(event.leases and event.reserved for event in events)
+        assert [event.reservation for event in events] == [1, 2]
         assert await shop.settled(system, 2) == 0
 
 
@@ -154,6 +161,19 @@ async def test_a_stream_holds_nothing_in_the_end(shop: Shop, sides: Sides) -> No
         assert await shop.settled(system, 1) == 0
 
 
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_call_cost_more_is_taken_from_what_is_held(shop: Shop, sides: Sides, stream: bool) -> None:
+    chunk = {"choices": [{"index": 0, "delta": {"content": "b"}}], "usage": {"prompt_tokens": 9}}
+    sides.a.script(up.sse([chunk]) if stream else says("a"))
+    dear = Decimal("0.2")
+    async with inside(sides.at("a", **CHEAP), till=shop.till, price=lambda *_: dear) as system:
+        assert (await post(system, stream=stream)).status_code == 200
+        (holding,), (event,) = shop.purse._budgets.values(), await system.accounted(1)
+        assert holding.beyond == dear * NANO - event.reserved > 0
+        assert holding.paid + holding.owed == holding.beyond
+        assert await shop.settled(system, 1) == 0, "what was given up is not outstanding once the cost is recorded"
+
+
 async def test_a_budget_that_is_spent_says_so_before_anything_is_sent(shop: Shop, sides: Sides) -> None:
     poor = Terms(budgets=(Budget(account=KEY, named="Key=a (sk-...abcd)", most=Decimal("0.0001")),))
     async with inside(sides.at("a", **CHEAP), till=shop.as_(Access(caller=ACCESS.caller, terms=poor))) as system:
@@ -173,6 +193,9 @@ async def test_limits_refuse_with_when_to_come_back(shop: Shop, sides: Sides) ->
         answer = await post(system)
         assert (answer.status_code, answer.json()["error"]["type"]) == (429, "throttling_error")
         assert 50 <= int(answer.headers["retry-after"]) <= 61
+        assert answer.headers["rate_limit_type"] == "requests"
+        resets = datetime.strptime(answer.headers["reset_at"], "%Y-%m-%d %H:%M:%S UTC").replace(tzinfo=UTC)
+        assert 45 <= resets.timestamp() - time.time() <= 63
 
 
 async def test_a_models_own_terms_count_beside_the_keys(shop: Shop, sides: Sides) -> None:

@@ -1,6 +1,7 @@
 """What a purse does when answers get lost, terms change, calls last long and times end: nothing twice, or for ever."""
 
 import asyncio
+import math
 import random
 import time
 from collections.abc import AsyncIterator
@@ -29,7 +30,7 @@ PARALLEL = Rate(account=KEY, named="k", unit=Unit.PARALLEL, most=1, window=0)
 @pytest.fixture(autouse=True)
 async def accounting(pool: Pool) -> None:
     """It never stands still here: leases lapse in their time."""
-    await pool.execute("UPDATE recorded SET at = 'infinity'")
+    await recorded_until(pool, "accounting", math.inf)
 
 
 @asynccontextmanager
@@ -233,7 +234,7 @@ async def test_what_comes_back_of_a_lease_that_is_over_is_not_spent_again(pool: 
     async with purse(pool) as p:
         late = await pay(p, bill(600 * MILLI))
         await pool.execute("UPDATE leases SET until = now() - interval '1 s'")  # it stood still for that long
-        await recorded_until(pool, time.time())
+        await recorded_until(pool, "accounting", time.time())
         hold = await pay(p, bill(900 * MILLI))
         late.void()
         assert (await refusal(p, bill(500 * MILLI, wait=0.4))).kind is Kind.BUDGET_RESERVED

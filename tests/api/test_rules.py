@@ -8,7 +8,8 @@ import pytest
 from pydantic import SecretStr
 
 from api import errors
-from api.authenticate import Gatekeeper, presented_key
+from api.addresses import Addresses
+from api.authenticate import DoorRules, Gatekeeper, presented_key
 from api.intake import Intake
 from api.terms import caller_of, deadline_of, metadata_of
 from schemas.config import Settings
@@ -30,7 +31,13 @@ def intake(*, stream: bool = False, **controls: object) -> Intake:
         ([(b"authorization", b"bearer  k ")], b"k"),
         ([(b"x-api-key", b"k")], b"k"),
         ([(b"api-key", b"k")], b"k"),
+        ([(b"x-litellm-api-key", b"k")], b"k"),
+        ([(b"authorization", b"Basic dTpw"), (b"x-litellm-api-key", b"Bearer k")], b"k"),
+        ([(b"x-litellm-api-key", b""), (b"authorization", b"Bearer k")], b"k"),
         ([(b"api-key", b"no"), (b"authorization", b"Bearer k")], b"k"),
+        ([(b"x-goog-api-key", b"no"), (b"x-api-key", b"no"), (b"api-key", b"k")], b"k"),
+        ([(b"x-goog-api-key", b"no"), (b"x-api-key", b"k")], b"k"),
+        ([(b"x-goog-api-key", b"k")], b"k"),
         ([(b"authorization", b"Bearer k"), (b"authorization", b"Bearer no")], b"k"),
         ([(b"authorization", b"Bearer ")], b""),
         ([], b""),
@@ -47,12 +54,12 @@ def scope(key: bytes) -> dict[str, Any]:
 
 async def test_only_the_master_key_opens() -> None:
     keeper = Gatekeeper(SecretStr("sk-right"))
-    access = await keeper.infer(scope(b"sk-right"))
+    access = await keeper.admit_to_inference(scope(b"sk-right"))
     assert (access.caller.key_alias, access.is_admin, access.terms.empty) == ("master", True, True)
     for keys in (keeper, Gatekeeper(None)):
         for wrong in (b"sk-wrong", b"sk-righ", b"sk-right\xff", b"", b"anything"):
             with pytest.raises(Refused) as caught:
-                await keys.infer(scope(wrong))
+                await keys.admit_to_inference(scope(wrong))
             assert caught.value.failure.kind is Kind.UNAUTHENTICATED
 
 
@@ -92,6 +99,49 @@ def test_tags_users_and_metadata() -> None:
     caller = caller_of(Caller(key_hash="h"), asked, headers)
     assert (caller.key_hash, caller.end_user, caller.tags) == ("h", "u", ("a", "1", "b", "c", "d"))
     assert metadata_of(asked.controls) == {"n": '{"x":1}', "s": "t"}
+
+
+@pytest.mark.parametrize(
+    ("controls", "headers", "metadata"),
+    [
+        ({"litellm_session_id": "s"}, [], {"session_id": "s"}),
+        ({"litellm_metadata": {"session_id": "s", "a": "b"}}, [], {"session_id": "s", "a": "b"}),
+        ({"litellm_session_id": "s", "metadata": {"session_id": "m"}}, [], {"session_id": "s"}),
+        ({"litellm_session_id": "s"}, [(b"x-litellm-session-id", b" h ")], {"session_id": "h"}),
+        ({}, [(b"x-litellm-trace-id", b"t"), (b"x-litellm-session-id", b"h")], {"session_id": "h"}),
+        ({"metadata": {"session_id": "m"}}, [(b"x-litellm-trace-id", b"t")], {"session_id": "t"}),
+        ({"litellm_trace_id": "t", "metadata": {"session_id": "m"}}, [], {"session_id": "m"}),
+        ({"litellm_trace_id": "t"}, [(b"x-litellm-session-id", b"")], {"session_id": "t"}),
+        ({"litellm_session_id": 5, "metadata": {"session_id": None}}, [(b"x-session-id", b"v")], {}),
+        ({"metadata": {"session_id": ""}}, [], {}),
+        ({"metadata": {"session_id": 7}}, [], {"session_id": "7"}),
+    ],
+)
+def test_the_session_of_a_request(controls: dict[str, object], headers: Headers, metadata: dict[str, str]) -> None:
+    assert metadata_of(intake(**controls).controls, headers) == metadata
+
+
+def test_what_is_logged_of_a_request() -> None:
+    asked = intake(metadata={"requester_ip_address": "1.1.1.1", "spend_logs_metadata": {"a": 1}}).controls
+    assert metadata_of(asked, [], "9.9.9.9") == {
+        "requester_ip_address": "9.9.9.9",
+        "spend_logs_metadata": '{"a":1}',
+    }
+    given: Headers = [(b"x-litellm-spend-logs-metadata", '{"b": "ü"}'.encode())]
+    assert metadata_of(asked, given) == {"spend_logs_metadata": '{"b":"ü"}'}  # nobody says his own address
+    for wrong in (b"[1]", b"x", b"", b'{"a":"\xff"}'):
+        with pytest.raises(Refused) as caught:
+            metadata_of(asked, [(b"x-litellm-spend-logs-metadata", wrong)])
+        assert caught.value.failure.param == "x-litellm-spend-logs-metadata"
+
+
+async def test_whose_address_is_recorded() -> None:
+    request = {**scope(b""), "client": ("10.0.0.1", 5)}
+    request["headers"] = [(b"x-forwarded-for", b"6.6.6.6, 8.8.8.8")]
+    proxied = Addresses(None, ("10.0.0.0/8",), use_forwarded=True)
+    assert Gatekeeper(None).address(request) == "10.0.0.1"
+    assert Gatekeeper(None, rules=DoorRules(proxied)).address(request) == "8.8.8.8"
+    assert Gatekeeper(None, rules=DoorRules(records_addresses=False)).address(request) == ""
 
 
 @pytest.mark.parametrize("kind", list(Kind))

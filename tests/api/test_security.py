@@ -36,7 +36,7 @@ def scope(*headers: tuple[str, str], path: str = "/v1/chat/completions") -> dict
 )
 async def test_what_is_nearly_the_master_key_opens_nothing(key: str) -> None:
     with pytest.raises(Refused) as refused:
-        await Gatekeeper(SecretStr(MASTER)).admit(scope(("authorization", f"Bearer {key}")))
+        await Gatekeeper(SecretStr(MASTER)).identify(scope(("authorization", f"Bearer {key}")))
     assert refused.value.failure.kind is Kind.UNAUTHENTICATED
     assert key not in refused.value.failure.message
 
@@ -45,7 +45,7 @@ async def test_what_is_nearly_the_master_key_opens_nothing(key: str) -> None:
 async def test_without_a_master_key_an_empty_one_is_none(master: SecretStr | None) -> None:
     for headers in ([], [("authorization", "Bearer ")], [("x-api-key", "")]):
         with pytest.raises(Refused):
-            await Gatekeeper(master).admit(scope(*headers))
+            await Gatekeeper(master).identify(scope(*headers))
 
 
 async def test_no_other_header_says_who_somebody_is() -> None:
@@ -57,12 +57,19 @@ async def test_no_other_header_says_who_somebody_is() -> None:
         ("cookie", f"token={MASTER}"),
     ]
     with pytest.raises(Refused):
-        await Gatekeeper(SecretStr(MASTER)).admit(scope(*spoofed))
+        await Gatekeeper(SecretStr(MASTER)).identify(scope(*spoofed))
 
 
 def test_of_two_keys_the_first_of_the_first_header_counts() -> None:
     headers = [(b"x-api-key", b"sk-b"), (b"authorization", b"Bearer sk-a"), (b"authorization", b"Bearer sk-c")]
     assert presented_key(headers) == b"sk-a"
+
+
+async def test_a_wrong_key_is_not_made_good_by_another_header() -> None:
+    headers = [("x-litellm-api-key", "sk-wrong"), ("authorization", f"Bearer {MASTER}")]
+    with pytest.raises(Refused) as refused:
+        await Gatekeeper(SecretStr(MASTER)).identify(scope(*headers))
+    assert (refused.value.failure.kind, refused.value.failure.row.type) == (Kind.UNAUTHENTICATED, "auth_error")
 
 
 async def test_a_guessed_key_is_in_no_log_no_message_and_no_memory(
@@ -76,7 +83,7 @@ async def test_a_guessed_key_is_in_no_log_no_message_and_no_memory(
     caplog.set_level(logging.DEBUG)
     keyring = Keyring(pool, pepper, Rules(), lambda: 1.0, lambda: 1.0)
     with pytest.raises(Refused) as refused:
-        await Gatekeeper(SecretStr(MASTER), keyring).admit(scope(("authorization", f"Bearer {guess}")))
+        await Gatekeeper(SecretStr(MASTER), keyring).identify(scope(("authorization", f"Bearer {guess}")))
     told = (
         caplog.text,
         repr(refused.value),

@@ -75,8 +75,8 @@ FAULTS: list[Callable[[Scene], Awaitable[None]]] = [
     api_stopped_and_continued,
     postgres_restarted,
     accounting_stopped_and_continued,
-    accounting_killed_and_started,
     api_killed,
+    accounting_killed_and_started,  # last: for a minute the others wait for the word of the one that was killed
 ]
 
 

@@ -27,6 +27,8 @@ def test_addresses_and_routes(tmp_path):
           allowed_routes: [/v1/chat/completions]
           admin_only_routes: [/key/generate]
           public_routes: [LiteLLMRoutes.public_routes, /spend/calculate]
+          enforced_params: [user, metadata.generation_name]
+          disable_requester_ip_address_logging: true
     """
     assert config(tmp_path, text).access == AccessSettings(
         allowed_ips=("192.0.2.1", "10.0.0.0/8", "2001:db8::/32"),
@@ -35,6 +37,8 @@ def test_addresses_and_routes(tmp_path):
         allowed_routes=("/v1/chat/completions",),
         admin_only_routes=("/key/generate",),
         public_routes=("LiteLLMRoutes.public_routes", "/spend/calculate"),
+        enforced_params=("user", "metadata.generation_name"),
+        record_addresses=False,
     )
     assert warnings(tmp_path, text) == []
 

@@ -19,13 +19,15 @@ def test_the_whole_of_it(tmp_path: Path) -> None:
           budget_duration: 30d
           timezone: Europe/Berlin
           budget_exceeded_status_code: 400
+          budget_exceeded_throttle_percentage: 0.1
           default_key_generate_params: {max_budget: 5, models: [a]}
           upperbound_key_generate_params: {max_budget: 10, duration: 30d}
           key_generation_settings: {team_key_generation: {allowed_team_member_roles: [admin]}}
           default_internal_user_params: {user_role: internal_user, teams: [t, {team_id: u, max_budget_in_team: 3}]}
           max_internal_user_budget: 7
         general_settings:
-          {max_parallel_requests: 4, apply_user_budget_to_team_keys: true, disable_custom_api_keys: true}
+          {max_parallel_requests: 4, apply_user_budget_to_team_keys: true, disable_custom_api_keys: true,
+           service_account_settings: {enforced_params: [user]}}
         """,
         {"LITELLM_KEY_ROTATION_GRACE_PERIOD": "48h"},
     )
@@ -33,7 +35,7 @@ def test_the_whole_of_it(tmp_path: Path) -> None:
     tenants = found.tenants
     assert (tenants.timezone, tenants.budget_exceeded_status) == ("Europe/Berlin", 400)
     rules = rules_of(tenants)
-    assert rules == (True, Decimal(100), "30d", 4)
+    assert rules == (True, Decimal(100), "30d", 4, Decimal("0.1"), ("user",))
     keys = key_rules(tenants)
     assert (keys.defaults.max_budget, keys.bounds.max_budget, keys.custom, keys.grace) == (5, 10, False, "48h")
     assert keys.generation.team_key_generation.allowed_team_member_roles == ("admin",)
@@ -52,6 +54,8 @@ def test_no_budget_of_the_proxy_is_none_or_zero(tmp_path: Path) -> None:
         "budget_duration: soon",
         "timezone: Mars/Olympus",
         "budget_exceeded_status_code: 200",
+        "budget_exceeded_throttle_percentage: 10",
+        "budget_exceeded_throttle_percentage: 0",
         "max_budget: -1",
         'key_alias_pattern: "["',
         "default_key_generate_params: 5",

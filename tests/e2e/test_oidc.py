@@ -28,7 +28,7 @@ from ledger.directory import Directory
 from ledger.pool import Pool
 from ledger.terms import Rules
 from penstock.configuration.access import DISCOVERY
-from penstock.jwks import fetcher
+from penstock.jwks import client, fetcher
 from schemas.access import Access
 from schemas.config import ClaimFields, Issuer, Jwt
 from schemas.failures import Refused
@@ -210,7 +210,8 @@ async def tokens_of(issuer: str, pool: Pool, clocks: Clocks) -> AsyncIterator[To
     async def find(user: str | None, team: str | None, organization: str | None) -> Access:
         return await find_user(pool, user, team, organization, Rules())
 
-    async with fetcher(settings) as fetch:
+    async with client() as http:
+        fetch = fetcher(settings, http)
         keys = SigningKeys(fetch, settings.key_ttl, settings.key_stale_ttl, clocks.monotonic)
         yield Tokens(settings, keys, Directory(pool, lambda _: None), find, clocks.wall)
 

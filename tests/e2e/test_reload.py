@@ -192,6 +192,24 @@ async def test_a_changed_key_and_a_second_deployment_count_for_the_next_call(sce
         await scene.change("/model/delete", id=id)
 
 
+async def test_a_credential_counts_in_every_process(scene: Scene) -> None:
+    await scene.change("/credentials", credential_name="ours", credential_values={"api_key": SECRET})
+    model = scene.model("credited", api_key=None, litellm_credential_name="ours")
+    await scene.change("/model/new", **model)
+
+    async def key() -> str:
+        answer = await scene.asked("api1", "credited")
+        return str(scene.upstream.requests[-1].headers["authorization"]) if answer.status_code == 200 else ""
+
+    await becomes(key, lambda key: key == f"Bearer {SECRET}")
+    async with scene.http() as http:
+        changed = await http.patch("/credentials/ours", json={"credential_values": {"api_key": f"{SECRET}-2"}})
+        assert changed.status_code == 200
+        await becomes(key, lambda key: key == f"Bearer {SECRET}-2")
+        await scene.change("/model/delete", id="id-credited")
+        assert (await http.delete("/credentials/ours")).status_code == 200
+
+
 async def test_a_reload_over_http_reaches_every_process(scene: Scene) -> None:
     write(scene.file("later", penstock={"stream_gap": 100}), scene.folder)
     answer = await scene.change("/config/reload")
@@ -204,6 +222,32 @@ async def test_a_reload_over_http_reaches_every_process(scene: Scene) -> None:
     assert [model["model_name"] for model in answer["models"]["removed"]] == ["later"]
     for api in APIS:
         await becomes(lambda api=api: listed(scene, api), lambda names: "later" not in names)
+
+
+async def test_rules_of_who_may_call_count_in_every_process_with_the_reload(scene: Scene) -> None:
+    async def statuses(api: str) -> tuple[int, int]:
+        async with scene.http(api) as http:
+            made = await http.post("/key/generate", json={"rpm_limit": 9})
+            return (await http.get("/team/list")).status_code, made.status_code
+
+    for api in APIS:
+        assert await statuses(api) == (200, 200)
+    rules = {
+        "general_settings": {"allowed_routes": ["llm_api_routes", "/key", "/config", "/health"]},
+        "litellm_settings": {"upperbound_key_generate_params": {"rpm_limit": 5}},
+    }
+    write(scene.file(**rules), scene.folder)
+    assert (await scene.change("/config/reload"))["ignored_until_restart"] == []
+    for api in APIS:
+        await becomes(lambda api=api: statuses(api), lambda found: found == (403, 400))
+    write(scene.file(**rules) | {"litellm_settings": {"default_team_params": 7}}, scene.folder)
+    async with scene.http() as http:
+        assert (await http.post("/config/reload")).status_code == 400
+    assert await statuses("api0") == (403, 400)
+    write(scene.file(), scene.folder)
+    await scene.change("/config/reload")
+    for api in APIS:
+        await becomes(lambda api=api: statuses(api), lambda found: found == (200, 200))
 
 
 async def test_no_request_is_lost_while_the_configuration_changes(scene: Scene) -> None:

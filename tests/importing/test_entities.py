@@ -4,7 +4,7 @@ from decimal import Decimal
 from typing import Any
 
 from ledger import teams, tenants
-from ledger.access import find_key, find_payers
+from ledger.access import find_key, find_payers, find_user
 from ledger.balances import spent
 from ledger.litellm.report import Remark
 from ledger.pepper import pepper
@@ -40,7 +40,9 @@ async def test_an_organization_with_its_budget_and_members(theirs: Theirs, pool:
         created_by="root",
         updated_by="root",
     )
-    await theirs.add("OrganizationMembership", organization_id="acme", user_id="ann", user_role="org_admin")
+    await theirs.budget("own", max_budget=3.0)
+    place = {"organization_id": "acme", "user_id": "ann", "user_role": "org_admin", "budget_id": "own", "spend": 1.5}
+    await theirs.add("OrganizationMembership", **place)
     report = await theirs.carry()
     assert report.remarks == []
     row = await found(pool, tenants.ORGANIZATIONS, "acme")
@@ -55,6 +57,7 @@ async def test_an_organization_with_its_budget_and_members(theirs: Theirs, pool:
     assert (budget["max_budget"], budget["model_max_budget"]) == (50, {"m": {"budget_limit": 1}})
     assert (await found(pool, tenants.ORGANIZATION_MEMBERS, "acme", "ann"))["user_role"] == "org_admin"
     assert await sums(pool, Account("organization", "acme"), "30d") == (Decimal("12.5"), Decimal("12.5"))
+    assert await sums(pool, Account("organization_member", "acme", "ann")) == (Decimal("1.5"), Decimal("1.5"))
     assert (await theirs.carry()).touched == set()
 
 
@@ -188,3 +191,28 @@ async def test_members_of_a_team_that_was_deleted_here_stay_away(theirs: Theirs,
     report = await theirs.carry()
     assert await tenants.count(pool, tenants.TEAM_MEMBERS, {}) == 0
     assert report.remarks == [Remark("team", "red", "was deleted here and stays so")]
+
+
+async def test_what_a_member_has_spent_on_a_model_in_the_present_window(theirs: Theirs, pool: Pool) -> None:
+    by_model = {"m:1": {"max_budget": 2.0, "budget_duration": "30d"}, "n": {"max_budget": 5.0, "budget_duration": "1d"}}
+    await theirs.budget("all", model_max_budget=by_model)
+    await theirs.team("red", "ann", metadata={"team_member_budget_id": "all"})
+    for entity, duration, began, spend in (
+        ("team_member_model_spend:3:ann:red:m:1:30d", "30d", -86400, 1.5),
+        ("team_member_model_spend:3:ann:red:n:1d", "1d", -90000, 4.0),
+        ("team_member_model_spend:3:bob:red:n:1d", "1d", 0, 4.0),
+        ("team_model_spend:red:n:1d", "1d", 0, 7.0),
+        ("team_member_model_spend:odd", "1d", 0, 7.0),
+    ):
+        window = {"window_duration": duration, "window_start": later(seconds=began)}
+        values = {"entity_type": "model_max_budget", "spend": spend, "updated_at": later()}
+        await theirs.add("BudgetWindowSpend", entity_id=entity, **window, **values)
+    for _ in range(2):
+        await theirs.carry()
+        ann = Account("member", "red", "ann")
+        assert await sums(pool, ann.on("m:1"), "30d") == (Decimal("1.5"), 0)
+        assert await sums(pool, ann.on("n"), "1d") == (0, 0), "that window has ended"
+    count = await pool.fetchval("SELECT count(*) FROM balances WHERE kind LIKE '%model'")
+    assert count == 2
+    terms = (await find_user(pool, "ann", "red", None, Rules())).model_terms
+    assert {model: [b.most for b in found.budgets] for model, found in terms.items()} == {"m:1": [2], "n": [5]}

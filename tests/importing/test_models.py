@@ -95,7 +95,7 @@ async def test_a_credential_goes_into_the_models_that_refer_to_it(theirs: Theirs
     (row,) = await models.everything(pool)
     assert row.model.params == {"model": "azure/a", "api_base": "https://mine"}
     assert Vault().open(row.model) == {"api_key": "k"}
-    assert report.remarks == [Remark("credential", "spare", "no model refers to it, and nothing else here can")]
+    assert report.remarks == [Remark("credential", "spare", "no model refers to it")]
 
 
 async def test_models_that_cannot_be_are_named(theirs: Theirs, pool: Pool) -> None:

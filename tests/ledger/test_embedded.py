@@ -12,11 +12,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from ledger import embedded_place
 from ledger.embedded import CannotStart, EmbeddedPostgres
 from ledger.embedded_place import MAJOR
+from ledger.embedded_process import running
 from ledger.pool import connect
+from penstock.admin.running import config
+from penstock.configuration.masterkey import own_salt
+from schemas.config import Config
 
 ROOT = os.geteuid() == 0
 NOBODY = 65534
@@ -102,7 +107,18 @@ def wait_for_end(pid: int) -> None:
         time.sleep(0.01)
 
 
+def found_by_an_administrator(state: Path) -> Config:
+    """The configuration of `penstock admin` beside a `serve` in this state directory."""
+    own_salt(state)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("DATABASE_URL", "PENSTOCK_SALT_KEY", "LITELLM_SALT_KEY"):
+            patch.delenv(name, raising=False)
+        patch.setenv("PENSTOCK_STATE_DIR", str(state))
+        return config(None)
+
+
 def test_what_was_written_is_there_at_the_next_start(start: Start, state: Path) -> None:
+    assert running(state) is None
     begun = time.monotonic()
     driver = start()
     assert driver.said == "ready"
@@ -114,8 +130,12 @@ def test_what_was_written_is_there_at_the_next_start(start: Start, state: Path) 
     ] * 3
     driver.sql("CREATE TABLE t AS SELECT 'ä' AS x")
     pid = driver.postmaster()
+    found = found_by_an_administrator(state)
+    assert (found.settings.database_url, found.settings.salt_key) == (SecretStr(running(state) or ""), own_salt(state))
     driver.close()
     wait_for_end(pid)
+    assert running(state) is None
+    assert found_by_an_administrator(state).settings.database_url is None
     again = start()
     assert again.sql("SELECT x FROM t") == [["ä"]]
     assert (state / "postgres" / MAJOR).stat().st_mode & 0o777 == 0o700
@@ -207,6 +227,7 @@ def test_data_of_another_version_is_left_alone(start: Start, state: Path) -> Non
 
 async def test_in_this_process(state: Path) -> None:
     async with EmbeddedPostgres(state) as url:
+        assert running(state) == url
         connection = await connect(url)
         assert await connection.fetchval("SELECT upper('ä')") == "Ä"
         await connection.close()

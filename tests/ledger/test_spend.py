@@ -52,7 +52,8 @@ async def recomputed(pool: Pool) -> dict[tuple[object, ...], tuple[object, ...]]
 async def test_a_row_keeps_every_field(pool: Pool) -> None:
     usage = Usage(1, 2, 3, 4, 5, 6, 7, estimated=True)
     caller = Caller("hash", "alias", "user", "team", "org", "end", ("x", "y"))
-    given = event("a", stream=True, usage=usage, caller=caller, metadata={"k": "v"}, cost=Decimal("1E-12"))
+    more = {"leases": (1,), "reserved": 5, "reservation": 2}
+    given = event("a", stream=True, usage=usage, caller=caller, metadata={"k": "v"}, cost=Decimal("1E-12"), **more)
     assert await record(pool, [given]) == 1
     row = dict(await pool.fetchrow("SELECT * FROM spend_logs") or {})
     del row["stored"]
@@ -63,7 +64,7 @@ async def test_a_row_keeps_every_field(pool: Pool) -> None:
         "provider": "openai", "deployment": "d1", "worker": "w1", "key_hash": "hash", "key_alias": "alias",
         "user_id": "user", "team": "team", "organization": "org", "end_user": "end", "tags": ["x", "y"],
         "prompt": 1, "completion": 2, "cached": 3, "cache_write": 4, "reasoning": 5, "audio_in": 6, "audio_out": 7,
-        "estimated": True, "lost": False, "cost": Decimal("0.000000000001"), "metadata": '{"k": "v"}',
+        "estimated": True, "lost": False, "cost": Decimal("0.000000000001"), "metadata": '{"k": "v"}', "reservation": 2,
     }  # fmt: skip
 
 

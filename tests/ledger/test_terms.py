@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from ledger.terms import Entities, Row, Rules, all_terms, model_terms
-from schemas.access import Unit
+from ledger.terms import Entities, Row, Rules, all_terms, model_terms, throttled_terms
+from schemas.access import Account, Unit
 
-NOTHING = Entities({}, {}, {}, {}, {}, {}, {}, {})
+NOTHING = Entities(*({} for _ in Entities._fields))
 NUMBERS: list[Any] = [-1, "x", "5", True, None, [], {}, 1.5, Decimal("1.5"), Decimal("1E+30"), Decimal(-1), 10**16]
 SHAPES: list[Any] = [None, 1, "m", ["m"], True, {}, [None], {"m": None}]
 
@@ -31,6 +31,56 @@ def test_what_is_no_whole_number_is_no_limit(name: str, value: Any) -> None:
 def test_what_is_one_is(value: Any) -> None:
     (rate, _) = model_terms(of({"model_rpm_limit": {"m": value}}))["m"].rates
     assert (rate.unit, rate.most, type(rate.most)) == (Unit.REQUESTS, value, int)
+
+
+RAISED = {"temp_budget_increase": "2.5", "temp_budget_expiry": "2030-01-01T00:00:00"}
+EXPIRY = 1893456000.0
+
+
+def keyed(metadata: Any, **columns: Any) -> Entities:
+    """A key with a budget of 1."""
+    key = {"key_id": "k", "key_name": "sk-...", "max_budget": Decimal(1), "metadata": metadata, **columns}
+    return NOTHING._replace(key=key)
+
+
+@pytest.mark.parametrize("expiry", ["2030-01-01T00:00:00", "2030-01-01T00:00:00Z", "2030-01-01T01:00:00+01:00"])
+def test_a_budget_is_raised_until_a_moment(expiry: str) -> None:
+    (budget,) = all_terms(keyed(RAISED | {"temp_budget_expiry": expiry}), Rules()).budgets
+    assert (budget.most, budget.at(EXPIRY - 0.001)) == (Decimal("3.5"), budget)
+    assert budget.at(EXPIRY).most == budget.at(EXPIRY + 1e9).most == 1
+    (unlimited,) = all_terms(keyed(RAISED, max_budget=None, soft_budget=Decimal(1)), Rules()).budgets
+    assert unlimited.most is None
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *({"temp_budget_increase": value} for value in (*SHAPES[4:], None, "x", -1, 0, "NaN", "1E+99999")),
+        *({"temp_budget_expiry": value} for value in (*SHAPES, "soon", "2030-13-01", "")),
+    ],
+    ids=repr,
+)
+def test_what_is_no_raise_raises_nothing(odd: dict[str, Any]) -> None:
+    (budget,) = all_terms(keyed(RAISED | odd), Rules()).budgets
+    assert (budget.most, budget.later) == (1, None)
+
+
+@pytest.mark.parametrize("years", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_raise_may_end_at_any_time(years: str) -> None:
+    (budget,) = all_terms(keyed(RAISED | {"temp_budget_expiry": years}), Rules()).budgets
+    assert budget.later is not None
+
+
+def test_a_throttled_key_keeps_a_part_of_its_limits_and_no_budget() -> None:
+    key = keyed({"throttle_on_budget_exceeded": True}, rpm_limit=25, tpm_limit=3, tpd_limit=9, soft_budget=Decimal(1))
+    rules = Rules(throttle=Decimal("0.1"))
+    found = throttled_terms(key, rules)
+    assert found is not None
+    assert [(rate.account.scope, rate.most) for rate in found.rates] == [
+        ("", 25), ("", 3), ("", 9), ("throttled", 2), ("throttled", 1)
+    ]  # fmt: skip
+    assert found.budgets == ()
+    assert throttled_terms(key, Rules()) is None
 
 
 @pytest.mark.parametrize("value", SHAPES, ids=repr)
@@ -56,3 +106,41 @@ def test_what_is_no_amount_is_no_budget(value: Any) -> None:
 def test_an_amount_may_be_text(value: Any) -> None:
     (budget, _) = model_terms(of(None, {"m": {"budget_limit": value, "time_period": "1d"}}))["m"].budgets
     assert (budget.most, budget.period) == (Decimal(value), "1d")
+
+
+PAYERS = [Account("key", "k"), *(Account("member", "t", user) for user in ("u", "2:u", ":ö", "9"))]
+
+
+@pytest.mark.parametrize("payer", PAYERS, ids=repr)
+@pytest.mark.parametrize("model", ["m", "3:u:m", "openai/*"])
+def test_an_account_of_one_model_says_whose_it_is(payer: Account, model: str) -> None:
+    assert payer.on(model).parted() == (payer, model)
+    assert payer.parted() == (payer, "")
+
+
+MEMBER: Row = {"team_id": "t", "user_id": "u"}
+OWN: Row = {"model_max_budget": {"m": {"budget_limit": 1}}}
+DEFAULT: Row = {"model_max_budget": {"m": {"budget_limit": 2}, "n": {"budget_limit": 3}}}
+
+
+@pytest.mark.parametrize(
+    ("own", "default", "expected"),
+    [
+        (OWN, DEFAULT, {"m": 1}),
+        ({"model_max_budget": {}}, DEFAULT, {"m": 2, "n": 3}),
+        ({}, DEFAULT, {"m": 2, "n": 3}),
+        (OWN, {}, {"m": 1}),
+        ({}, {}, {}),
+    ],
+)
+def test_a_member_has_budgets_of_models_of_his_own_or_those_of_all(own: Row, default: Row, expected: object) -> None:
+    found = model_terms(NOTHING._replace(member=MEMBER, member_budget=own, member_default=default))
+    assert {model: terms.budgets[0].most for model, terms in found.items()} == expected
+    assert not model_terms(NOTHING._replace(member_budget=own, member_default=default)), "who is no member has none"
+
+
+@pytest.mark.parametrize(("own", "expected"), [(OWN, {"m": 1}), ({"model_max_budget": {}}, {"m": 2, "n": 3})])
+def test_a_key_without_budgets_of_models_has_those_of_the_budget_that_it_names(own: Row, expected: object) -> None:
+    found = model_terms(NOTHING._replace(key={**keyed({}).key, **own}, key_budget=DEFAULT))
+    assert {model: terms.budgets[0].most for model, terms in found.items()} == expected
+    assert {terms.budgets[0].account.kind for terms in found.values()} == {"key_model"}

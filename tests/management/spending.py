@@ -29,13 +29,13 @@ SPAN = {"start_date": FIRST, "end_date": SECOND}
 
 
 @asynccontextmanager
-async def counter(pool: Pool, *more: APIRouter) -> AsyncIterator[Bureau]:
-    """The spend routes, admin at first, on September 23rd of 2026."""
+async def counter(pool: Pool, *more: APIRouter, **state: Any) -> AsyncIterator[Bureau]:
+    """The spend routes, admin at first, on September 23rd of 2026. `state` as in `bureau`."""
 
     async def pepper() -> Pepper:
         return PEPPER
 
-    async with bureau(pool, *spend.ROUTERS, *more, now=lambda: NOW, keys=KeyDesk(pepper)) as found:
+    async with bureau(pool, *spend.ROUTERS, *more, now=lambda: NOW, keys=KeyDesk(pepper), **state) as found:
         yield found
 
 

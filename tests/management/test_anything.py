@@ -21,6 +21,7 @@ from api.management.keys.desk import KeyDesk
 from api.management.office import Office
 from api.management.routers import ROUTERS
 from api.management.spend import calculation
+from ledger.credentials import Credential
 from ledger.migrate import migrate
 from ledger.models import Model, Row
 from ledger.pepper import Pepper
@@ -58,6 +59,7 @@ class _Stock:
 
     config = Config(deployments=(DEMO,))
     rows: tuple[Row, ...] = ()
+    credentials: tuple[Credential, ...] = ()
 
     async def judge(self, model: Model, secrets: Mapping[str, Any]) -> None:
         pass

@@ -5,12 +5,12 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from api.management import audit
+from api.management import audit, budgets
 from ledger.audit import Entry, record
 from ledger.pool import Pool
 from schemas.access import Access, Role
 from schemas.usage import Caller
-from tests.support.office import Bureau, bureau
+from tests.support.office import ADMIN, Bureau, bureau
 
 FIELDS = {
     "id",
@@ -97,9 +97,30 @@ async def test_times(office: Bureau) -> None:
     assert await ids(office, start_date=(now + hour).replace(tzinfo=None).isoformat()) == []
 
 
+async def test_an_admin_acts_for_somebody_and_stays_known(pool: Pool) -> None:
+    async with bureau(pool, budgets.ROUTER, audit.ROUTER) as office:
+        named = {"litellm-changed-by": "ada"}
+
+        async def changed_by(name: str, headers: dict[str, str], status: int = 200) -> list[tuple[str, str]]:
+            body = {"budget_id": name, "max_budget": 1}
+            said = await office.http.post("/budget/new", json=body, headers=headers)
+            assert said.status_code == status
+            office.access = ADMIN
+            rows = (await office.get("/audit", object_id=name))["audit_logs"]
+            return [(row["changed_by"], row["changed_by_api_key"]) for row in rows]
+
+        assert await changed_by("a", named) == [("ada", "master")]
+        assert await changed_by("b", {}) == [("default_user_id", "master")]
+        assert await changed_by("c", {"litellm-changed-by": "x" * 151}, 400) == []
+        office.access = Access(caller=Caller(user="token"), role=Role.ADMIN)  # no key that would tell who it was
+        assert await changed_by("d", named) == [("token", "")]
+        office.access = Access(caller=Caller(user="u", key_hash="h"), role=Role.ORG_ADMIN)
+        assert await changed_by("e", named) == [("u", "h")]
+
+
 @pytest.mark.parametrize("id", ["0", "999999", "9" * 19, "9" * 400, "x", "-1", "²"])
 async def test_what_is_not_there(office: Bureau, id: str) -> None:
-    await office.get(f"/audit/{id}", 404)
+    assert (await office.get(f"/audit/{id}", 404))["error"]["param"] == "id"
 
 
 @pytest.mark.parametrize(

@@ -226,7 +226,8 @@ async def test_a_key_has_its_teams_organization_and_the_terms_of_its_budget(offi
     assert (made["organization_id"], made["org_id"]) == ("o", "o")
     assert made["litellm_budget_table"]["max_budget"] == 3
     assert made["budget_reset_at"] == "2026-03-09T00:00:00Z"
-    assert (await office.post("/key/generate", team_id="unknown"))["team_id"] == "unknown"
+    refused = await office.post("/key/generate", 400, team_id="unknown", models=["all-team-models"])
+    assert refused["error"]["param"] == "team_id"
 
 
 async def test_many_are_changed_each_on_its_own(office: KeyBureau) -> None:

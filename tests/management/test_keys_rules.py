@@ -17,9 +17,13 @@ BOUNDS = KeyBounds.model_validate({"max_budget": 100, "budget_duration": "10d", 
 async def test_defaults_fill_what_is_not_said_and_bounds_the_rest(pool: Pool) -> None:
     defaults = {"max_budget": 5, "budget_duration": "1d", "models": ["m"], "metadata": {"a": 1}, "team_id": "t"}
     async with key_bureau(pool, KeyRules(KeyDefaults.model_validate(defaults), BOUNDS)) as office:
+        assert (await office.post("/key/generate", 400))["error"]["param"] == "team_id"
+        await add(pool, tenants.ORGANIZATIONS, organization_id="o")
+        await add_team(pool, "t", organization_id="o")
         made = await office.post("/key/generate")
         assert (made["max_budget"], made["budget_duration"], made["models"]) == (5, "1d", ["m"])
         assert (made["metadata"], made["team_id"], made["rpm_limit"]) == ({"a": 1}, "t", 50)
+        assert made["organization_id"] == "o"
         assert made["expires"] == "2026-04-03T12:00:00Z"
         made = await office.post("/key/generate", max_budget=7, budget_duration=None, models=["x"], duration="1d")
         assert (made["max_budget"], made["budget_duration"], made["models"]) == (7, "10d", ["x"])
@@ -94,6 +98,35 @@ async def test_nobody_gives_a_larger_budget_than_his_own_keys(pool: Pool) -> Non
         await office.post("/key/generate", 400, budget_limits=[{"budget_duration": "1d", "max_budget": 11}])
         assert (await office.post("/key/generate", max_budget=10))["max_budget"] == 10
         assert (await office.post("/key/generate"))["max_budget"] == 10
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("allowed_routes", ["nonsense"]),
+        ("allowed_routes", ["llm_api_routes", "v1/embeddings"]),
+        ("allowed_routes", ["/v1/*", ""]),
+        (
+            "budget_limits",
+            [{"budget_duration": "1d", "max_budget": 1}, {"budget_duration": "daily", "max_budget": 2}],
+        ),
+    ],
+)
+async def test_what_would_mean_nothing_is_refused(pool: Pool, field: str, value: Any) -> None:
+    async with key_bureau(pool) as office:
+        made = await office.post("/key/generate")
+        for path in ("/key/generate", "/key/update"):
+            said = await office.post(path, 400, key=made["key"], **{field: value})
+            assert said["error"]["param"].startswith(field)
+
+
+async def test_what_litellm_knows_of_routes_and_windows_is_taken(pool: Pool) -> None:
+    async with key_bureau(pool) as office:
+        routes = ["/chat/completions", "/keys/*", "*", "mcp_routes", "management_routes", "ui_routes"]
+        windows = [{"budget_duration": "24h", "max_budget": 1}, {"budget_duration": "1d", "max_budget": 2}]
+        made = await office.post("/key/generate", allowed_routes=routes, budget_limits=windows)
+        assert made["allowed_routes"] == routes
+        assert [one["budget_duration"] for one in made["budget_limits"]] == ["24h", "1d"]
 
 
 class TestGuaranteed:

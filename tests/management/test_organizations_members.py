@@ -129,6 +129,19 @@ async def test_who_decides(office: Bureau, access: Access, status: int) -> None:
     await delete(office, DELETE, status, organization_id="o", user_id="ann")
 
 
+async def test_nobody_changes_his_own_budget(office: Bureau) -> None:
+    places = [{"user_id": "ann", "role": "org_admin"}, {"user_id": "eve", "role": "internal_user"}]
+    await office.post(ADD, organization_id="o", member=places, max_budget_in_organization=5)
+    admin, office.access = office.access, user("ann", leads=("o",), role=Role.ORG_ADMIN)
+    await patch(office, UPDATE, 403, organization_id="o", user_id="ann", max_budget_in_organization=9)
+    await delete(office, DELETE, 403, organization_id="o", user_id="ann")
+    await patch(office, UPDATE, organization_id="o", user_id="eve", max_budget_in_organization=9)
+    await patch(office, UPDATE, organization_id="o", user_id="ann", role="internal_user")
+    office.access = admin
+    changed = await patch(office, UPDATE, organization_id="o", user_id="ann", max_budget_in_organization=6)
+    assert changed["litellm_budget_table"]["max_budget"] == 6
+
+
 async def test_only_an_admin_decides_about_admins(office: Bureau) -> None:
     place = {"user_id": "root", "role": "internal_user"}
     leader = user("a", leads=("o",), role=Role.ORG_ADMIN)

@@ -8,7 +8,9 @@ import pytest
 
 from ledger.logs import ORDERS
 from ledger.pool import Pool
+from ledger.spend import record
 from schemas.access import Access, Role
+from schemas.usage import Caller
 from tests.management.spending import (
     ANN,
     ANNS,
@@ -20,6 +22,7 @@ from tests.management.spending import (
     SECOND,
     SECRET,
     SPAN,
+    call,
     counter,
     somebody,
     spent,
@@ -57,6 +60,19 @@ async def test_rows_come_the_newest_last_with_litellms_fields(office: Bureau) ->
     assert attempts(await office.get("/spend/logs", start_date=SECOND)) == ["a2", "b2", "c1", "d2"]
     assert attempts(await office.get("/spend/logs", summarize=False, **SPAN)) == ALL
     assert attempts(await office.get("/spend/logs", request_id="req-c1")) == ["c1"]
+
+
+async def test_a_row_says_from_where_and_to_where_and_what_it_was_given(pool: Pool) -> None:
+    given = {"requester_ip_address": "10.1.2.3", "spend_logs_metadata": '{"a": {"b": 1}}', "other": "{1}"}
+    caller = Caller(key_hash=ANN)
+    events = [call("x", "1", caller, metadata=given, deployment="d"), call("y", "1", caller, deployment="gone", day=1)]
+    await record(pool, events)
+    async with counter(pool, bases=lambda: {"d": "https://api.example/v1"}) as office:
+        first, second = await office.get("/spend/logs")
+    assert (first["requester_ip_address"], first["api_base"]) == ("10.1.2.3", "https://api.example/v1")
+    assert first["metadata"]["spend_logs_metadata"] == {"a": {"b": 1}}
+    assert first["metadata"]["other"] == "{1}"
+    assert (second["requester_ip_address"], second["api_base"]) == (None, "")
 
 
 async def test_an_answer_that_was_cut_says_so(office: Bureau) -> None:

@@ -8,7 +8,11 @@ import pytest
 
 from api.management.rules import UserRules
 from ledger import tenants
+from ledger.access import find_user
 from ledger.pool import Pool
+from ledger.terms import Rules
+from schemas.access import Access
+from schemas.usage import Caller
 from tests.management.tenancy import key, tenancy
 from tests.support.office import Bureau
 
@@ -84,6 +88,60 @@ async def test_a_member_has_a_budget_of_his_own_in_the_team(office: Bureau) -> N
     budget = await budget_of(office, "u")
     assert budget is not None, "a budget of nothing is a budget"
     assert budget["max_budget"] == 0
+
+
+async def test_members_have_budgets_of_single_models(office: Bureau) -> None:
+    default, own = {"gpt": {"budget_limit": 2.5, "time_period": "1d"}}, {"gpt": {"budget_limit": 1}}
+    answer = await office.post("/team/update", team_id="t", team_member_model_max_budget=default)
+    assert "team_member_model_max_budget" not in answer["data"], "it is the budget's"
+    await add(office, {"user_id": "all"})
+    await add(office, {"user_id": "u"}, model_max_budget={"gpt": 1})
+    changed = await office.post("/team/member_update", team_id="t", user_id="v", model_max_budget=own, status=400)
+    assert changed["error"]["param"] == "user_id"
+
+    async def most(user_id: str) -> list[Decimal]:
+        found = (await find_user(office.pool, user_id, "t", None, Rules())).model_terms
+        return sorted(budget.most for terms in found.values() for budget in terms.budgets if budget.most is not None)
+
+    assert (await most("all"), await most("u"), await most("nobody")) == ([Decimal("2.5")], [1], [])
+    places = (await office.get("/team/info", team_id="t"))["team_memberships"]
+    assert [place["litellm_budget_table"]["model_max_budget"] for place in places] == [default, own]
+    changed = await office.post("/team/member_update", team_id="t", user_id="all", model_max_budget=own)
+    assert changed["model_max_budget"] == own
+    assert await most("all") == [1]
+    await office.post("/team/member_update", team_id="t", user_id="all", model_max_budget={}, rpm_limit=5)
+    assert await most("all") == [Decimal("2.5")], "the default again"
+    await office.post("/team/update", team_id="t", team_member_model_max_budget={"gpt": 4, "o": 3})
+    assert (await most("all"), await most("u")) == ([3, 4], [1])
+    await office.post("/team/update", team_id="t", team_member_model_max_budget=None)
+    assert (await most("all"), await most("u")) == ([], [1])
+    for bad in ({"gpt": -1}, {"gpt": {"time_period": "soon"}}, ["gpt"], {"": 1}):
+        await office.post("/team/member_update", 400, team_id="t", user_id="u", model_max_budget=bad)
+        await office.post("/team/update", 400, team_id="t", team_member_model_max_budget=bad)
+
+
+async def test_a_members_budget_can_be_raised_for_a_while(office: Bureau) -> None:
+    u = {"team_id": "t", "user_id": "u"}
+    await add(office, {"user_id": "u"}, max_budget_in_team=2)
+    raised: dict[str, Any] = {"temp_budget_increase": 3, "temp_budget_expiry": "2999-01-01T00:00:00Z"}
+    changed = await office.post("/team/member_update", **u, **raised)
+    assert (changed["temp_budget_increase"], changed["max_budget_in_team"]) == (3, None)
+    budget = await budget_of(office, "u")
+    assert budget is not None
+    assert (budget["max_budget"], budget["temp_budget_expiry"]) == (2, "2999-01-01T00:00:00Z")
+    access, office.access = office.access, Access(caller=Caller(user="u"), teams=frozenset({"t"}))
+    place = (await office.get("/v2/team/list"))["teams"][0]["caller_membership"]
+    assert place == {"spend": 0, "max_budget": 5, "budget_reset_at": None}
+    office.access = access
+    (terms,) = (await find_user(office.pool, "u", "t", None, Rules())).terms.budgets
+    assert (terms.most, terms.at(4e10).most) == (5, 2)
+    await office.post("/team/member_update", **u, **dict.fromkeys(raised))
+    budget = await budget_of(office, "u")
+    assert budget is not None
+    assert raised.keys().isdisjoint(budget)
+    await office.post("/team/member_update", **u, **raised)
+    await office.post("/team/member_update", **u, max_budget_in_team=None)
+    assert await budget_of(office, "u") is None, "a raise alone is no budget"
 
 
 async def test_members_share_a_default_budget_until_they_get_their_own(office: Bureau) -> None:

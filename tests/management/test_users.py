@@ -169,6 +169,24 @@ async def test_a_new_user_joins_teams_and_organizations(office: Bureau) -> None:
     assert {"team:s", "team:t", "organization:o"} <= office.told[-1]
 
 
+async def test_a_user_shows_what_he_has_spent_in_organizations_and_on_models(office: Bureau) -> None:
+    await organization(office.pool, "o", max_budget=Decimal(5), budget_duration="30d")
+    by_model = {"gpt": {"budget_limit": 3, "time_period": "1d"}}
+    await office.post("/user/new", user_id="u", organizations=["o"], model_max_budget=by_model)
+    await office.pool.execute("UPDATE organization_members SET budget_id = 'budget-of-o'")
+    balances = "INSERT INTO balances (kind, id, scope, period, began, ends, spent) VALUES "
+    window = "now() - interval '1 hour', now() + interval '1 hour'"
+    await office.pool.execute(f"{balances} ('organization_member', 'o', 'u', '30d', {window}, 1.5)")
+    await office.pool.execute(f"{balances} ('user_model', 'u', 'gpt', '1d', {window}, 0.25)")
+    await office.pool.execute("INSERT INTO totals VALUES ('organization_member', 'o', 'u', 7)")
+    user = (await office.get("/user/info", user_id="u"))["user_info"]
+    (place,) = user["organization_memberships"]
+    assert (place["spend"], place["litellm_budget_table"]["max_budget"]) == (1.5, 5)
+    usage = {"gpt": {"current_spend": 0.25, "budget_limit": 3, "time_period": "1d"}}
+    assert user["model_max_budget_usage"] == usage
+    assert (await office.get("/v2/user/info", user_id="u"))["model_max_budget_usage"] == usage
+
+
 async def test_new_users_have_the_configurations_defaults(pool: Pool) -> None:
     rules = UserRules(
         {"user_role": "internal_user", "models": ["gpt"], "rpm_limit": 3},

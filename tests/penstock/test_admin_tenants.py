@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,6 +93,7 @@ def test_keys_as_a_table(run: Run) -> None:
         made = run("keys", "create", "--alias", alias)
         assert made.exit_code == 0, made.output
         assert made.stderr.splitlines() == [
+            "No --config: upperbound_key_generate_params and the like do not apply.",
             "Processes that are running see it within 60 s: AMQP_URL is not set.",
             "The key is shown this once.",
         ]
@@ -160,7 +162,9 @@ def test_the_life_of_a_team_and_its_users(said: Said, run: Run, database_url: st
     [
         (("keys", "info", "nothing"), "There is no key with the alias 'nothing'."),
         (("keys", "delete", "nothin"), "There is no key with the alias 'nothin'."),
-        (("teams", "info", "nothing"), "There is no team 'nothing'."),
+        (("teams", "info", "nothing"), "There is no team with the id or the alias 'nothing'."),
+        (("keys", "create", "--team", "nothing"), "There is no team with the id or the alias 'nothing'."),
+        (("teams", "add-member", "nothing", "ann"), "There is no team with the id or the alias 'nothing'."),
         (("users", "delete", "nothing"), "There is no user 'nothing'."),
         (("keys", "create", "--max-budget", "lots"), "max_budget: Input should be a valid decimal"),
         (("teams", "create", "--budget-duration", "soon"), "budget_duration: Value error, a duration such as"),
@@ -170,14 +174,58 @@ def test_an_error_is_one_line(run: Run, arguments: tuple[str, ...], error: str) 
     assert run("keys", "create", "--alias", "nothing else").exit_code == 0  # a part of an alias names no key
     done = run(*arguments)
     assert done.exit_code == 1
-    assert done.output.startswith(f"Error: {error}")
-    assert done.output.count("\n") == 1
+    (line,) = [line for line in done.output.splitlines() if not line.startswith("No --config")]
+    assert line.startswith(f"Error: {error}")
 
 
-def test_a_wrong_option_is_a_usage_error(run: Run) -> None:
-    done = run("keys", "create", "--set", "nonsense")
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("keys", "create", "--set", "nonsense"), "--set wants NAME=VALUE, not 'nonsense'"),
+        (("keys", "create", "--set", "max_bugdet=1"), "there is no field 'max_bugdet' (did you mean max_budget?)"),
+        (("keys", "update", "x", "--set", "nosuch=1"), "there is no field 'nosuch': --set 'metadata="),
+        (("teams", "create", "--set", "blockd=true"), "there is no field 'blockd' (did you mean blocked?)"),
+        (("users", "update", "ann", "--set", "user_rol=x"), "there is no field 'user_rol' (did you mean user_role?)"),
+    ],
+)
+def test_a_wrong_option_is_a_usage_error(run: Run, arguments: tuple[str, ...], error: str) -> None:
+    done = run(*arguments)
     assert done.exit_code == 2
-    assert "--set wants NAME=VALUE, not 'nonsense'" in done.output
+    assert error in done.output
+
+
+def test_a_team_goes_by_its_alias_and_its_members_change(said: Said, run: Run) -> None:
+    team = said("teams", "create", "--alias", "green", "--member", "ann", "--set", "tags=[]")["team_id"]
+    assert said("teams", "info", "green")["team_id"] == team
+    assert said("teams", "update", "green", "--rpm-limit", "5")["rpm_limit"] == 5
+    assert said("keys", "create", "--team", "green", "--set", "model_rpm_limit={}")["team_id"] == team
+    assert len(said("keys", "list", "--team", "green")) == 1
+    added = said("teams", "add-member", "green", "bob:admin", "cleo", "--max-budget", "10", "--budget-duration", "30d")
+    assert {(one["user_id"], one["role"], one.get("max_budget")) for one in added} == {
+        ("ann", "user", None),
+        ("bob", "admin", 10),
+        ("cleo", "user", 10),
+    }
+    terms = ("--role", "user", "--max-budget", "2.5", "--tpm-limit", "7")
+    (bob,) = [one for one in said("teams", "update-member", "green", "bob", *terms) if one["user_id"] == "bob"]
+    assert (bob["role"], bob["max_budget"], bob["budget_duration"], bob["tpm_limit"]) == ("user", 2.5, "30d", 7)
+    assert [one["user_id"] for one in said("teams", "remove-member", "green", "ann", "cleo")] == ["bob"]
+    lines = [line.split() for line in run("teams", "members", "green").stdout.splitlines()]
+    assert lines == [
+        ["user", "role", "spend", "budget", "period", "rpm", "tpm", "models"],
+        ["bob", "user", "0", "2.5", "30d", "-", "7", "-"],
+    ]
+    assert {user["user_id"] for user in said("users", "list", "--team", "green")} == {"bob"}
+    said("teams", "create", "--alias", "green")
+    done = run("teams", "block", "green")
+    assert done.output.startswith("Error: Several teams have the alias 'green': ")
+
+
+def test_bounds_for_new_keys_are_in_the_configuration(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text("litellm_settings: {upperbound_key_generate_params: {max_budget: 5}}")
+    done = run("keys", "create", "--max-budget", "6", "--config", str(path))
+    assert (done.exit_code, done.output) == (1, "Error: max_budget 6 is above the most that is allowed, 5.\n")
 
 
 def test_what_is_done_is_in_the_audit_log(said: Said, database_url: str) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from api.signing_keys import IssuerAway
-from penstock.jwks import fetcher
+from penstock.jwks import client, fetcher
 from schemas.config import Issuer, Jwt
 
 KEYS = {"keys": [{"kty": "RSA"}]}
@@ -19,8 +19,8 @@ Answer = Callable[[httpx.Request], httpx.Response]
 
 
 async def fetched(url: str, answer: Answer, settings: Jwt = SETTINGS) -> Any:
-    async with fetcher(settings, httpx.MockTransport(answer)) as fetch:
-        return await fetch(url)
+    async with client(httpx.MockTransport(answer)) as http:
+        return await fetcher(settings, http)(url)
 
 
 def provider(document: Any) -> Answer:

@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from ledger.pool import Pool
 from tests.support.house import MASTER_KEY, start, write
 from tests.support.postgres import private_postgres
 
@@ -17,8 +18,9 @@ def _get(url: str) -> httpx.Response:
 
 @pytest.mark.parametrize("role", ["worker", "accounting"])
 async def test_a_role_without_an_api_answers_probes_where_it_is_told_to(
-    role: str, amqp_url: str, database_url: str, tmp_path: Path
+    role: str, amqp_url: str, pool: Pool, database_url: str, tmp_path: Path
 ) -> None:
+    processes = "SELECT count(*) FROM recorded"
     environ = {
         "AMQP_URL": amqp_url,
         "DATABASE_URL": database_url,
@@ -33,8 +35,10 @@ async def test_a_role_without_an_api_answers_probes_where_it_is_told_to(
         other = _get(process.base.replace("/health", "/v1/models"))
         assert other.status_code == 404
         assert set(other.json()["error"]) == {"message", "type", "param", "code"}
+        assert await pool.fetchval(processes) == (role == "accounting")
     finally:
         assert await process.stop() == 0
+    assert await pool.fetchval(processes) == 0, "nobody waits for the word of one that has ended"
 
 
 async def test_readiness_says_what_is_missing(amqp_url: str, tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from policy.allowed import denied_by
+from policy.allowed import denied_by, governing
 from schemas.access import Scope
 
 NAMES = frozenset({"openai/gpt-4o", "gpt-4o"})
@@ -36,3 +36,21 @@ def test_the_first_scope_that_forbids_is_named() -> None:
     scopes = (Scope("key", ("*",)), Scope("team", ("gpt-4",)), Scope("user", ("gpt-4",)))
     assert denied_by(scopes, NAMES, frozenset()) == "team"
     assert denied_by((), NAMES, frozenset()) is None
+
+
+@pytest.mark.parametrize(
+    ("entries", "expected"),
+    [
+        (("*", "gpt-*", "gpt-4o", "asked"), "asked"),
+        (("*", "gpt-*", "gpt-4o"), "gpt-4o"),
+        (("*", "openai/*", "gpt-4*", "gpt-*"), "openai/*"),
+        (("*", "gpt-**", "gpt-*"), "gpt-*"),
+        (("*",), "*"),
+        (("claude", "GPT-*", "gpt"), None),
+        ((), None),
+    ],
+)
+def test_a_budgets_entry_is_found_by_name_or_by_the_most_specific_pattern(
+    entries: tuple[str, ...], expected: str | None
+) -> None:
+    assert governing(entries, ("asked", "gpt-4o", "openai/gpt-4o")) == expected

@@ -47,6 +47,8 @@ KINDS: dict[Kind, str] = {
             Kind.KEY_UNKNOWN,
             Kind.KEY_EXPIRED,
             Kind.KEY_BLOCKED,
+            Kind.TEAM_GONE,
+            Kind.ROLE,
             Kind.KEY_MODEL,
             Kind.TEAM_MODEL,
             Kind.USER_MODEL,

@@ -72,7 +72,7 @@ class Valves(RuleBasedStateMachine):
         self.count[at] += 1
         return at, mark
 
-    @rule(entry=consumes(running), kind=st.sampled_from(KINDS), seconds=st.floats(0, 60))
+    @rule(entry=consumes(running), kind=st.sampled_from(KINDS), seconds=st.floats(0, 60) | st.just(5e-324))
     def end(self, entry: tuple[int, Mark] | None, kind: Kind | None, seconds: float) -> None:
         if entry is not None:
             at, mark = entry

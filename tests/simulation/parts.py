@@ -114,7 +114,7 @@ class Api:
                 klass=asked.klass,
                 caller=caller,
             )
-            course = self._planner.course(found, caller, len(body), Wishes())
+            course = self._planner.course(found, caller, body, Wishes())
             pending = self._asker.ask(request, body, course)
         except Refused as refused:
             self._failed(asked, refused.failure)

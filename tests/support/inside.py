@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -84,9 +84,13 @@ class Till:
     access: Access
     cashier: Cashier
 
-    async def infer(self, _scope: Any) -> Access:
+    async def admit_to_inference(self, _scope: Any) -> Access:
         """As a gatekeeper does."""
         return self.access
+
+    def address(self, _scope: Any) -> str:
+        """As a gatekeeper does."""
+        return ""
 
 
 @asynccontextmanager
@@ -95,6 +99,7 @@ async def inside(
     workers: bool = True,
     routing: Routing | None = None,
     till: Till | None = None,
+    price: Callable[[Deployment, str, Usage], Decimal | None] = free,
     **settings: Any,
 ) -> AsyncIterator[Inside]:
     """Deployments (demo without any) behind an ASGI application; `workers=False` leaves their queues alone."""
@@ -111,7 +116,7 @@ async def inside(
         planner = Planner(catalog, config.routing, roster, PriceBook())
         attempts = AnnouncedAttempts(outbox, lambda *_: Decimal(0), time.time)
         asker = Asker(Connections(bus, events, roster, attempts, planner), given)
-        bench = Bench("worker-1", bus, outbox, transport, given, free, seal.open)
+        bench = Bench("worker-1", bus, outbox, transport, given, price, seal.open)
         pools = Pools(config, served if workers else (), bench, events, adapter)
         await asker.open()
         await pools.start()

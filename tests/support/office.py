@@ -48,7 +48,7 @@ class Bureau:
 async def bureau(
     pool: Pool, *routers: APIRouter, now: Callable[[], datetime] | None = None, **state: Any
 ) -> AsyncIterator[Bureau]:
-    """The routes of these routers, admin at first; `state` as in `app.build`."""
+    """The routes of these routers, admin at first; `state` as in `app.bare`."""
     application = app.bare(routers, "0", **state)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(application), base_url="http://test") as http:
         found = Bureau(http, pool)

@@ -19,6 +19,7 @@ from schemas.usage import UsageEvent, decode
 
 _LOG = logging.getLogger("penstock.accounting")
 _QUIET = 2.0  # seconds
+_STALL = 12.0  # seconds between two looks at how far it is, after which this process stood still, and cannot know
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class Accounting:
         self._jitter = jitter
         self._passed = passed
         self._waiting: list[tuple[Delivery, UsageEvent]] = []
+        self._batch: list[tuple[Delivery, UsageEvent]] = []  # that is being recorded
         self._some = asyncio.Event()  # something waits, or stopping
         self._enough = asyncio.Event()  # a full batch waits, or stopping
         self._stopping = asyncio.Event()
@@ -61,23 +63,34 @@ class Accounting:
         self._task: asyncio.Task[None] | None = None
         self.trouble: str | None = None
         """Why events are not being recorded now, or None."""
-        self._newest: float | None = None  # when the last call ended of those that are recorded
-        self._arrived = -math.inf  # loop time at which an event came last
+        self._newest = -math.inf  # microseconds since the epoch at which the last call ended of those that are recorded
+        self._arrived = -math.inf  # loop time at which an event came last, or none could come
+        self._looked = -math.inf  # loop time
+
+    @property
+    def held(self) -> list[UsageEvent]:
+        """What is in our hands, and not recorded yet, as far as is known."""
+        return [event for delivery, event in (*self._batch, *self._waiting) if not delivery.lost]
 
     def recorded_until(self) -> float | None:
-        """Calls that ended before this moment (seconds since the epoch) are recorded; None: nobody knows.
+        """Of all that was in our hands, calls that ended before this moment (seconds since the epoch) are recorded.
 
-        The queue is in the order in which calls ended; it is empty when nothing has come for a while.
+        The queue is in the order in which calls ended; it is empty when nothing has come for a while. What others did
+        not record comes back into it, and then an older event may be in hand. None: the bus is away, and nothing is.
         """
-        if self._bus.trouble is not None or self.trouble is not None:
+        now, away, held = asyncio.get_running_loop().time(), self._bus.trouble is not None, self.held
+        if away or self._consumer is None or now - self._looked > _STALL:
+            self._arrived = now
+        self._looked = now
+        if held:
+            return min(event.ended for event in held) / 1e6
+        if away:
             return None
-        if not self._waiting and asyncio.get_running_loop().time() - self._arrived > _QUIET:
-            return time.time() - _QUIET
-        return self._newest
+        return time.time() - _QUIET if now - self._arrived > _QUIET else self._newest / 1e6
 
     async def start(self) -> None:
-        """Begin to consume. Raises `BusDown`."""
-        self._arrived = asyncio.get_running_loop().time()
+        """Begin to consume. Raises `BusError`."""
+        self._arrived = self._looked = asyncio.get_running_loop().time()
         self._consumer = await self._bus.consume(USAGE_QUEUE, self._took, self._pace.prefetch)
         self._task = asyncio.create_task(self._run(), name="accounting")
         self._task.add_done_callback(self._ended)
@@ -93,6 +106,25 @@ class Accounting:
             for task in late:
                 task.cancel()
                 await asyncio.wait({task})
+
+    async def pause(self, why: str) -> None:
+        """Give back what is in hand, for others to record, and take nothing until `resume`."""
+        if self._consumer is None:
+            return
+        consumer, self._consumer = self._consumer, None
+        self._in_trouble(why)
+        await consumer.cancel()
+        if self._task is not None:
+            self._task.cancel()  # what it records now may be recorded twice, and counts once
+        held, self._batch, self._waiting = (*self._batch, *self._waiting), [], []
+        for delivery, _ in held:
+            delivery.requeue()
+
+    async def resume(self) -> None:
+        """Take events again after a pause. Raises `BusError`: then the pause goes on."""
+        if self._consumer is None and not self._stopping.is_set():
+            await self.start()
+            self._in_trouble(None)
 
     def _took(self, delivery: Delivery) -> None:
         try:
@@ -124,9 +156,10 @@ class Accounting:
                     await self._enough.wait()
             except TimeoutError:
                 pass
-            batch, self._waiting = self._waiting[: self._pace.most], self._waiting[self._pace.most :]
-            if not await self._persist(batch):
+            self._batch, self._waiting = self._waiting[: self._pace.most], self._waiting[self._pace.most :]
+            if not await self._persist(self._batch):
                 return
+            self._batch = []
             if not self._stopping.is_set():
                 _set(self._some, bool(self._waiting))
                 _set(self._enough, len(self._waiting) >= self._pace.most)
@@ -149,7 +182,7 @@ class Accounting:
                 self._in_trouble(described(problem))
             else:
                 self._in_trouble(None)
-                self._newest = max(event.ended for _, event in batch) / 1e6
+                self._newest = max(event.ended for _, event in batch)
                 for delivery, _ in batch:
                     delivery.ack()
                 return True

@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
-from api.management.fields import Body, Count, Json, Money, Name, Period, WithTerms, emptied
+from api.management.fields import Body, Count, Json, Money, Name, Period, Windows, WithTerms, emptied
+from api.management.groups import is_route
 from api.management.metadata import FOLDED
 from ledger.tenants import KEYS
 from policy.periods import duration as parsed
@@ -57,6 +58,12 @@ def _printable(text: str) -> str:
     return text
 
 
+def _meaningful(text: str) -> str:
+    if not is_route(text):
+        raise ValueError("a path, a prefix such as /v1/*, or one of LiteLLM's names such as llm_api_routes is wanted")
+    return text
+
+
 def _lifetime(text: str) -> str:
     if text not in ("", "-1"):
         parsed(text)
@@ -85,13 +92,6 @@ MOST = 500
 """How many keys one request may name."""
 
 
-class Window(Body):
-    """One of `budget_limits`."""
-
-    budget_duration: Period
-    max_budget: Money
-
-
 class KeyTerms(WithTerms):
     """What a key can be given. An id that is "" is none."""
 
@@ -108,9 +108,9 @@ class KeyTerms(WithTerms):
     metadata: Json | None = None
     spend: Money | None = None
     max_budget: Annotated[Money | None, Blank] = None
-    budget_limits: Annotated[list[Window], Field(max_length=20)] | None = None
+    budget_limits: Windows | None = None
     blocked: bool | None = None
-    allowed_routes: list[Route] | None = None
+    allowed_routes: list[Annotated[Route, AfterValidator(_meaningful)]] | None = None
     key_type: KeyType | None = None
     auto_rotate: bool | None = None
     rotation_interval: Annotated[Period | None, Blank] = None
@@ -120,7 +120,7 @@ class KeyTerms(WithTerms):
     object_permission: Json | None = None
     allowed_cache_controls: list[Any] | None = None
     access_group_ids: list[Name] | None = None
-    budget_fallbacks: dict[Name, list[Name]] | None = None
+    budget_fallbacks: dict[Name, Annotated[list[Name], Field(max_length=20)]] | None = None
     tags: list[Name] | None = None
     guardrails: list[Name] | None = None
     policies: list[Name] | None = None

@@ -10,6 +10,7 @@ from api.management.keys.rights import Act
 from api.management.keys.shown import period_of, shown
 from api.management.metadata import recorded
 from api.management.office import Change, forbidden
+from api.management.spending import set_spend
 from ledger import keys as stored_keys
 from ledger import tenants
 from ledger.pepper import Pepper
@@ -77,7 +78,7 @@ async def spend_as_asked(on: Connection, work: Work, body: KeyTerms, row: Row) -
         return
     budget = row["budget_id"] and await tenants.find(on, tenants.BUDGETS, row["budget_id"])
     account, period = Account("key", row["key_id"]), period_of(row, budget or None)
-    await stored_keys.reset_spend(on, account, body.spend, work.office.now(), period)
+    await set_spend(on, work.office, account, body.spend, period)
 
 
 async def revised(change: Change, work: Work, body: KeyTerms, before: Row, act: Act) -> Json:

@@ -1,6 +1,6 @@
 """What the routes for keys work with beside the `Office`: the pepper, and the rules that the configuration sets.
 
-The application's state holds the one `KeyDesk`, as `keys`.
+What is `present` holds the one `KeyDesk`, as `keys`.
 """
 
 import re
@@ -13,7 +13,7 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict
 
 from api.management.fields import Count, Json, Money, Name, Period
-from api.management.office import Caller, Desk, Office
+from api.management.office import Caller, Desk, Office, present
 from ledger.pepper import Pepper, Seal
 from policy.periods import duration
 from schemas.access import Access
@@ -150,8 +150,8 @@ class Work:
         return self.access.caller.actor
 
 
-def _work(request: Request, office: Desk, access: Caller) -> Work:
-    keys: Any = request.app.state.keys
+async def _work(request: Request, office: Desk, access: Caller) -> Work:
+    keys: Any = present(request).keys
     return Work(office, keys, access)
 
 

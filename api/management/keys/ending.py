@@ -9,6 +9,7 @@ from api.management.keys.desk import Work
 from api.management.keys.rights import Act
 from api.management.keys.shown import period_of, shown
 from api.management.metadata import recorded
+from api.management.spending import set_spend
 from ledger import keys as stored_keys
 from ledger import tenants
 from schemas.access import Account
@@ -54,7 +55,7 @@ async def reset_spend(work: Work, given: str, body: Reset) -> dict[str, Any]:
                 message = f"reset_to {body.reset_to} is more than the key's spend or budget, {bound}."
                 raise Refused(Kind.INVALID_REQUEST, message, param="reset_to")
         account, period = Account("key", row["key_id"]), period_of(row, budget)
-        await stored_keys.reset_spend(on, account, body.reset_to, work.office.now(), period)
+        await set_spend(on, work.office, account, body.reset_to, period)
         spends = ({"spend": before["spend"]}, {"spend": body.reset_to})
         await change.record("spend reset", "key", row["key_id"], *spends)
     return {

@@ -5,6 +5,7 @@ from typing import Any
 
 from api.management.keys import guarded, limits, rights, stricter, terms
 from api.management.keys.bodies import NewKey
+from api.management.keys.changing import spend_as_asked
 from api.management.keys.desk import Work
 from api.management.keys.rights import Act
 from api.management.keys.shown import shown
@@ -14,7 +15,6 @@ from ledger import keys as stored_keys
 from ledger import tenants
 from ledger.pool import Asked
 from ledger.tenants import Row
-from schemas.access import Account
 from schemas.failures import Kind, Refused
 
 _SERVICE = "service_account_id"
@@ -32,12 +32,13 @@ async def issue(work: Work, body: NewKey, act: Act = Act.GENERATE) -> dict[str, 
         pepper = await work.keys.pepper()
     async with work.office.change(work.access) as change:
         on = change.connection
-        team = await _team(on, work, body, act)
+        team = await _team(on, body, act)
         await rights.may_generate(on, work, body, team, act)
         await _may_have(on, work, body, team)
         said = stricter.said(body)
         limits.with_defaults(body, work.keys.rules)
         limits.within_bounds(body, work.keys.rules)
+        team = team or await _named(on, body)
         secret = body.key or work.keys.secret()
         values = terms.values_of(work, body, None) | {"key_name": terms.name_of(secret)}
         values |= {"created_by": work.actor, "updated_by": work.actor}
@@ -47,7 +48,7 @@ async def issue(work: Work, body: NewKey, act: Act = Act.GENERATE) -> dict[str, 
         await limits.guaranteed(on, values, team)
         row = await stored_keys.add(on, pepper.hash(secret.encode()), values)
         if body.spend:
-            await stored_keys.reset_spend(on, Account("key", row["key_id"]), body.spend, work.office.now())
+            await spend_as_asked(on, work, body, row)
         await change.record("created", "key", row["key_id"], None, recorded(row))
         found = (await shown(on, work.office, [row]))[0]
     return with_secret(found, secret)
@@ -58,15 +59,20 @@ def with_secret(key: dict[str, Any], secret: str) -> dict[str, Any]:
     return {**key, "key": secret, "token_id": key["token"], "tags": key["metadata"].get("tags")}
 
 
-async def _team(on: Asked, work: Work, body: NewKey, act: Act) -> Row | None:
-    """The key's team. 400 when there is none and the caller, or a service key, needs one."""
+async def _team(on: Asked, body: NewKey, act: Act) -> Row | None:
+    """The key's team. 400 when a service key has none."""
     if body.team_id is None:
         if act is Act.SERVICE or (body.metadata or {}).get(_SERVICE) is not None:
             raise Refused(Kind.INVALID_REQUEST, "team_id is required for service account keys.", param="team_id")
         return None
+    return await _named(on, body)
+
+
+async def _named(on: Asked, body: NewKey) -> Row | None:
+    """The team that a request, or the rules for keys, name: a 400 when it is not there, its key could call nothing."""
     team = await limits.team_of(on, body.team_id, (body.metadata or {}) | body.in_metadata())
-    if team is None and (act is Act.SERVICE or not work.access.is_admin):
-        raise Refused(Kind.INVALID_REQUEST, "There is no such team.", param="team_id")
+    if team is None and body.team_id is not None:
+        raise Refused(Kind.INVALID_REQUEST, f"There is no team '{body.team_id}'.", param="team_id")
     return team
 
 

@@ -55,7 +55,7 @@ async def usage(on: Asked, row: Row) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if row["model_max_budget"]:
         found["model_max_budget_usage"] = await amounts.spent_by_model(
-            on, "key_model", row["key_id"], row["model_max_budget"]
+            on, Account("key", row["key_id"]), row["model_max_budget"]
         )
     if row["budget_limits"]:
         windows = [one["budget_duration"] for one in row["budget_limits"]]

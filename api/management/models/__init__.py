@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from api.management.models import info, lifecycle, reload
+from api.management.models import credentials, info, lifecycle, reload
 from api.management.models.stock import Stock
 from ledger.pool import Pool
 from ledger.prices import PriceBook
@@ -19,5 +19,6 @@ def routers(
     return (
         lifecycle.routes(pool, stock, admit),
         info.routes(stock, prices, admit, may_of),
+        credentials.routes(pool, stock, admit),
         reload.routes(stock, admit),
     )

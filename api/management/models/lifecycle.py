@@ -27,7 +27,6 @@ from ledger.models import Model, Row
 from ledger.pool import Connection, Pool, ledger_needed, storable
 from schemas.access import Access
 from schemas.failures import Kind, Refused
-from schemas.usage import Caller
 
 _IN_FILE = "Can't edit model. Model in config. Store model in db via `/model/new`. to edit."
 _PATCHING_FILE = "Cannot edit config-based model. Store model in DB via /model/new first."
@@ -42,33 +41,33 @@ def routes(pool: Pool, stock: Stock, admin: Callable[..., Any]) -> APIRouter:
     @router.post("/model/new")
     async def new(body: NewModel, who: Annotated[Access, admitted]) -> Response:
         """Add a model; its row. `os.environ/NAME` in `litellm_params` means this process's variables."""
-        return answer(await clerk.add(body, who.caller))
+        return answer(await clerk.add(body, who))
 
     @router.post("/model/update")
     async def update(body: ModelPatch, who: Annotated[Access, admitted]) -> Response:
         """Change the fields that are given and not null, of the model `model_info.id`; its row."""
-        return answer(await clerk.change(id_of(body), body, who.caller, clears=False))
+        return answer(await clerk.change(id_of(body), body, who, clears=False))
 
     @router.patch("/model/{model_id:path}/update")
     async def patch(model_id: str, body: ModelPatch, who: Annotated[Access, admitted]) -> Response:
         """Change the fields that are given; null removes a parameter that is not secret. The row."""
-        return answer(await clerk.change(model_id, body, who.caller, clears=True))
+        return answer(await clerk.change(model_id, body, who, clears=True))
 
     @router.post("/model/delete")
     async def delete(body: ModelId, who: Annotated[Access, admitted]) -> dict[str, str]:
         """Remove a model. Calls under way end as they began."""
-        await clerk.remove(body.id, who.caller)
+        await clerk.remove(body.id, who)
         return {"message": f"Model: {body.id} deleted successfully"}
 
     @router.post("/model/block")
     async def block(body: BlockedModel, who: Annotated[Access, admitted]) -> Response:
         """Have nothing sent to a model until it is unblocked; its row."""
-        return answer(await clerk.change(body.model_id, ModelPatch(blocked=True), who.caller, clears=True))
+        return answer(await clerk.change(body.model_id, ModelPatch(blocked=True), who, clears=True))
 
     @router.post("/model/unblock")
     async def unblock(body: BlockedModel, who: Annotated[Access, admitted]) -> Response:
         """Use a model again; its row."""
-        return answer(await clerk.change(body.model_id, ModelPatch(blocked=False), who.caller, clears=True))
+        return answer(await clerk.change(body.model_id, ModelPatch(blocked=False), who, clears=True))
 
     return router
 
@@ -80,7 +79,7 @@ class _Clerk:
         self._pool = pool
         self._stock = stock
 
-    async def add(self, body: NewModel, who: Caller) -> Mapping[str, Any]:
+    async def add(self, body: NewModel, who: Access) -> Mapping[str, Any]:
         model, secret = made(body)
         if any(deployment.id == model.id for deployment in self._stock.config.deployments):
             raise _taken(model.id)
@@ -88,7 +87,7 @@ class _Clerk:
             await self._stock.judge(model, secret)
             model = model._replace(sealed=self._stock.seal(model.id, secret))
             async with self._pool.acquire() as connection, connection.transaction():
-                row = await ledger.insert(connection, model, who.user)
+                row = await ledger.insert(connection, model, who.caller.user)
                 if row is None:
                     raise _taken(model.id)
                 shown = written(row, secret)
@@ -96,7 +95,7 @@ class _Clerk:
         await self._stock.settle(model.id)
         return shown
 
-    async def change(self, id: str, patch: ModelPatch, who: Caller, *, clears: bool) -> Mapping[str, Any]:
+    async def change(self, id: str, patch: ModelPatch, who: Access, *, clears: bool) -> Mapping[str, Any]:
         with ledger_needed(), storable():
             async with self._pool.acquire() as connection, connection.transaction():
                 before = await self._found(connection, id, patching=clears)
@@ -106,7 +105,7 @@ class _Clerk:
                 if model != before.model._replace(blocked=model.blocked) or secret != had:
                     await self._stock.judge(model, secret)
                     model = model._replace(sealed=self._stock.seal(id, secret))
-                row = await ledger.update(connection, model, who.user)
+                row = await ledger.update(connection, model, who.caller.user)
                 assert row is not None  # it is locked
                 shown = written(row, secret)
                 action = _action(before.model, model)
@@ -114,7 +113,7 @@ class _Clerk:
         await self._stock.settle(id)
         return shown
 
-    async def remove(self, id: str, who: Caller) -> None:
+    async def remove(self, id: str, who: Access) -> None:
         with ledger_needed(), storable():
             async with self._pool.acquire() as connection, connection.transaction():
                 before = await ledger.locked(connection, id)
@@ -144,13 +143,13 @@ class _Clerk:
 
 async def _record(
     connection: Connection,
-    who: Caller,
+    who: Access,
     action: str,
     id: str,
     before: Mapping[str, Any] | None,
     after: Mapping[str, Any] | None,
 ) -> None:
-    entry = audit.Entry(who.actor, who.key_hash, action, "model", id, before, after)
+    entry = audit.Entry(who.actor, who.caller.key_hash, action, "model", id, before, after)
     await audit.record(connection, entry)
 
 

@@ -1,10 +1,13 @@
 """What the routes about models, and about the configuration, need of the process that they run in."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
+from ledger.credentials import Credential
 from ledger.models import Model, Row
 from schemas.config import Config
+
+Entity = Literal["model", "credential"]
 
 
 class Stock(Protocol):
@@ -18,13 +21,20 @@ class Stock(Protocol):
     def rows(self) -> tuple[Row, ...]:
         """The models in the ledger, as they were read last."""
 
+    @property
+    def credentials(self) -> tuple[Credential, ...]:
+        """The credentials in the ledger, as they were read last."""
+
     async def judge(self, model: Model, secrets: Mapping[str, Any]) -> None:
         """Raises `Refused(INVALID_REQUEST)` with what is wrong with a model."""
 
-    def seal(self, id: str, secrets: Mapping[str, Any]) -> bytes | None:
-        """What is secret of a model, as it is stored. Raises `Refused(INVALID_REQUEST)` without a salt key."""
+    async def judge_credential(self, credential: Credential, secrets: Mapping[str, Any] | None) -> None:
+        """Raises `Refused(INVALID_REQUEST)` when a model could not be used any more with it; None: without it."""
 
-    def unseal(self, model: Model) -> dict[str, Any]:
+    def seal(self, id: str, secrets: Mapping[str, Any], entity: Entity = "model") -> bytes | None:
+        """What is secret of it, as it is stored. Raises `Refused(INVALID_REQUEST)` without a salt key."""
+
+    def unseal(self, kept: Model | Credential) -> dict[str, Any]:
         """The same, open. Raises `Refused(INVALID_REQUEST)` when it was sealed with another key."""
 
     async def settle(self, id: str) -> None:

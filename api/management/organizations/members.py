@@ -9,7 +9,7 @@ from api.management import profiles
 from api.management.fields import Body, Money, Name
 from api.management.linked_budgets import settle
 from api.management.office import Caller, Change, Desk, Office, answer, missing
-from api.management.organizations.rights import check_manages, check_member, check_taken
+from api.management.organizations.rights import check_manages, check_member, check_own_budget, check_taken
 from api.management.organizations.shown import memberships
 from api.management.people import OneUser, meant, resolved
 from api.management.rules import ForUsers
@@ -85,6 +85,7 @@ async def update(body: ChangedMember, desk: Desk, caller: Caller) -> Response:
         before = await _member(change, body)
         values = {"user_role": before["user_role"] if body.role is None else body.role}
         if body.max_budget_in_organization is not None:
+            check_own_budget(caller, before["user_id"])
             terms = {"max_budget": body.max_budget_in_organization}
             values["budget_id"] = await settle(change, terms, None, before["budget_id"])
         key = (body.organization_id, before["user_id"])
@@ -101,6 +102,8 @@ async def delete(body: OneMember, desk: Desk, caller: Caller) -> Response:
     check_manages(caller, body.organization_id)
     async with desk.change(caller) as change:
         before = await _member(change, body)
+        if before["budget_id"] is not None:
+            check_own_budget(caller, before["user_id"])  # else who comes back would be rid of it
         shown = await _shown(change, desk, before)
         await tenants.remove(change.connection, tenants.ORGANIZATION_MEMBERS, body.organization_id, before["user_id"])
         await _record(change, "member_removed", before, None)

@@ -32,6 +32,12 @@ def check_member(access: Access, role: str | None) -> None:
         raise forbidden(f"change the membership of a {role}")
 
 
+def check_own_budget(access: Access, user_id: str) -> None:
+    """Nobody but a proxy admin changes what he himself may spend in an organization."""
+    if not access.is_admin and user_id == access.caller.user:
+        raise forbidden("change its own user's budget")
+
+
 async def check_taken(on: Asked, access: Access, user: Row) -> None:
     """Only a proxy admin puts anybody into an organization, its admin who is in one of his, or was made by him.
 

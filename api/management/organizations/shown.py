@@ -4,14 +4,15 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from api.management import budgets
-from api.management.linked_budgets import by_id, standings
+from api.management.linked_budgets import by_id, linked, period_of, standings
 from api.management.metadata import masked
 from api.management.office import Office
 from api.management.teams import shown as teams_shown
 from ledger import organizations, tenants
+from ledger.balances import Spent, spent
 from ledger.pool import Asked
 from ledger.tenants import Row
+from schemas.access import Account
 
 _MOST_TEAMS = 10_000
 _ABSENT: Mapping[str, Any] = {
@@ -54,16 +55,25 @@ async def one(on: Asked, office: Office, row: Row) -> dict[str, Any]:
 
 
 async def memberships(on: Asked, office: Office, rows: Sequence[Row]) -> list[dict[str, Any]]:
-    """Members with their budgets. `rows`: of `organizations.members`. Spend is not kept by member: it is 0."""
+    """Members with their budgets and what they have spent in the organization. `rows`: of `organizations.members`."""
     terms = await by_id(on, [row["budget_id"] for row in rows])
-    return [_member(row, terms.get(row["budget_id"]), office) for row in rows]
+    asked = [(_account(row), period_of(terms.get(row["budget_id"]))) for row in rows]
+    sums = await spent(on, asked)
+    return [
+        _member(row, terms.get(row["budget_id"]), sums[account], office)
+        for row, (account, _) in zip(rows, asked, strict=True)
+    ]
 
 
-def _member(row: Row, terms: Row | None, office: Office) -> dict[str, Any]:
+def _account(row: Row) -> Account:
+    return Account("organization_member", row["organization_id"], row["user_id"])
+
+
+def _member(row: Row, terms: Row | None, expense: Spent, office: Office) -> dict[str, Any]:
     user = {"user_id": row["user_id"], "user_email": row["user_email"], "user_alias": row["user_alias"]}
     return {
         **{name: row[name] for name in row if name not in ("user_alias", "global_role")},
-        "spend": 0,
+        "spend": expense.window,
         "user": {**user, "user_role": row["global_role"]},
-        "litellm_budget_table": None if terms is None else budgets.shown(terms, office),
+        "litellm_budget_table": linked(terms, office),
     }

@@ -89,7 +89,7 @@ async def listing(view: Viewer, query: Annotated[Listing, Query()]) -> Response:
     )
     with view.office.reading() as pool:
         async with reading(pool) as connection:
-            rows = await logs.page(connection, which, logs.Page(query.limit))
+            rows = await logs.page(connection, which, logs.Page(query.limit), view.bases())
     rows.reverse()
     headers = _TRUNCATED if len(rows) == query.limit else None
     return Response(await asyncio.to_thread(msgspec.json.encode, rows), headers=headers, media_type="application/json")
@@ -184,7 +184,7 @@ async def _page(view: View, filters: Filters, which: logs.Which) -> Response:
         with view.office.reading() as pool:
             async with reading(pool) as connection:
                 total = await logs.count(connection, which)
-                rows = await logs.page(connection, which, part)
+                rows = await logs.page(connection, which, part, view.bases())
     counted = min(total, logs.MOST_COUNTED)
     body = {
         "data": rows,

@@ -1,13 +1,13 @@
 """What a caller may see of the spend, and which rows a key that is named in a query stands for."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from api.management.office import Caller, Desk, Office, forbidden
+from api.management.office import Caller, Desk, Office, forbidden, present
 from ledger.pool import Pool
 from ledger.sight import EVERYTHING, Sight
 from ledger.sql import query
@@ -54,6 +54,7 @@ class View:
     office: Office
     access: Access
     pepper: Callable[[], Any]
+    bases: Callable[[], Mapping[str, str]] = dict  # where deployments are called, without credentials, by their ids
 
     @property
     def sight(self) -> Sight:
@@ -75,9 +76,9 @@ async def _ids(pool: Pool, hashes: tuple[str, ...]) -> list[str]:
     return [row["key_id"] for row in await pool.fetch(query("key_ids"), hashes)]
 
 
-def _view(desk: Desk, caller: Caller, request: Request) -> View:
-    keys: Any = request.app.state.keys
-    return View(desk, caller, keys.pepper)
+async def _view(desk: Desk, caller: Caller, request: Request) -> View:
+    found = present(request)
+    return View(desk, caller, found.keys.pepper, getattr(found, "bases", dict))
 
 
 Viewer = Annotated[View, Depends(_view)]

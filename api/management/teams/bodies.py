@@ -1,10 +1,23 @@
 """The bodies of the team routes, and the columns that they set."""
 
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from api.management.fields import Body, Count, Json, Money, Name, Period, WithTerms, emptied
+from api.management.fields import (
+    Body,
+    Count,
+    Json,
+    ModelBudgets,
+    Money,
+    Name,
+    Period,
+    Windows,
+    WithTerms,
+    emptied,
+    kept,
+)
 from api.management.metadata import merged
 from api.management.people import OneUser
 from ledger.tenants import Row
@@ -21,6 +34,7 @@ MEMBER_TERMS = {
     "team_member_budget_duration": "budget_duration",
     "team_member_rpm_limit": "rpm_limit",
     "team_member_tpm_limit": "tpm_limit",
+    "team_member_model_max_budget": "model_max_budget",
 }
 """Fields of a team -> columns of the budget that its members have by default."""
 
@@ -39,13 +53,6 @@ class Member(OneUser):
     role: Literal["admin", "user"] = "user"
 
 
-class BudgetWindow(Body):
-    """One of several budgets at the same time."""
-
-    budget_duration: Period
-    max_budget: Money
-
-
 class TeamFields(WithTerms):
     """What a team can be given."""
 
@@ -59,10 +66,11 @@ class TeamFields(WithTerms):
     team_member_budget_duration: Period | None = None
     team_member_rpm_limit: Count | None = None
     team_member_tpm_limit: Count | None = None
+    team_member_model_max_budget: ModelBudgets = None
     model_aliases: dict[Name, Name] | None = None
     team_member_permissions: list[Name] | None = None
     default_team_member_models: list[Name] | None = None
-    budget_limits: list[BudgetWindow] | None = None
+    budget_limits: Windows | None = None
 
     def columns(self, stored: Row) -> dict[str, Any]:
         """The columns that change; metadata as it would be stored but for its secrets. `stored`: the row as it is."""
@@ -80,7 +88,10 @@ class TeamFields(WithTerms):
 
     def member_terms(self) -> dict[str, Any]:
         """Columns of the members' default budget that are given."""
-        return {MEMBER_TERMS[name]: value for name, value in self.given().items() if name in MEMBER_TERMS}
+        found = {MEMBER_TERMS[name]: value for name, value in self.given().items() if name in MEMBER_TERMS}
+        if "model_max_budget" in found:
+            found["model_max_budget"] = kept(self.team_member_model_max_budget)
+        return found
 
 
 _COLUMNS = frozenset(
@@ -166,6 +177,16 @@ class NewMembers(TeamId):
     max_budget_in_team: Money | None = None
     budget_duration: Period | None = None
     allowed_models: list[Name] | None = None
+    model_max_budget: ModelBudgets = None
+
+    def terms(self) -> dict[str, Any]:
+        """Columns of the members' budgets; None is not given."""
+        return {
+            "max_budget": self.max_budget_in_team,
+            "budget_duration": self.budget_duration,
+            "allowed_models": self.allowed_models,
+            "model_max_budget": kept(self.model_max_budget) or None,
+        }
 
 
 class ManyMembers(TeamId):
@@ -182,6 +203,10 @@ class OneMember(OneUser):
     team_id: Name
 
 
+RAISED = ("temp_budget_increase", "temp_budget_expiry")
+"""Fields by which a budget is raised for a while."""
+
+
 class MemberUpdate(OneMember):
     """The body of `/team/member_update`: what is given changes; null takes a limit away."""
 
@@ -191,6 +216,19 @@ class MemberUpdate(OneMember):
     rpm_limit: Count | None = None
     budget_duration: Period | None = None
     allowed_models: list[Name] | None = None
+    model_max_budget: ModelBudgets = None
+    temp_budget_increase: Money | None = None
+    temp_budget_expiry: datetime | None = None
+
+    @model_validator(mode="after")
+    def _raised_until(self) -> "MemberUpdate":
+        if (self.temp_budget_increase is None) != (self.temp_budget_expiry is None):
+            raise ValueError("temp_budget_increase and temp_budget_expiry must be set together")
+        return self
+
+    def raised(self) -> dict[str, Any]:
+        """By how much the budget is to be larger until when, as JSON; {} when that is not given."""
+        return self.model_dump(mode="json", include=set(RAISED), exclude_unset=True)
 
     def terms(self) -> dict[str, Any]:
         """Columns of the member's budget that are given."""
@@ -202,6 +240,8 @@ class MemberUpdate(OneMember):
             columns["max_budget"] = self.max_budget_in_team
         if "allowed_models" in given:
             columns["allowed_models"] = self.allowed_models or []
+        if "model_max_budget" in given:
+            columns["model_max_budget"] = kept(self.model_max_budget)
         return columns
 
 

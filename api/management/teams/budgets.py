@@ -1,6 +1,7 @@
 """The budgets of a team's members: one that all have by default, and a member's own.
 
-They are rows of `budgets`. The default's id is in the team's metadata; a member's own begins as a copy of it.
+They are rows of `budgets`. The default's id is in the team's metadata; a member's own begins as a copy of it, but for
+the budgets of single models: who has none of his own has the default's, whatever it says then (ledger/terms.py).
 """
 
 import secrets
@@ -23,7 +24,7 @@ async def set_default(change: Change, team: Row, terms: Mapping[str, Any]) -> Ro
     if (default := await _default(change, team)) is not None:
         await tenants.change(change.connection, tenants.BUDGETS, [default["budget_id"]], terms)
         change.touches("budget", default["budget_id"])
-    elif all(value is None for value in terms.values()):
+    elif all(value in (None, {}) for value in terms.values()):
         return team
     else:
         default = await _new(change, {"budget_duration": team["budget_duration"], **terms}, "team-budget")
@@ -46,16 +47,22 @@ async def for_new_member(change: Change, team: Row, terms: Mapping[str, Any]) ->
     return str((await _new(change, {**_copied(default), **given}, "member-budget"))["budget_id"])
 
 
-async def set_own(change: Change, team: Row, member: Row, terms: Mapping[str, Any]) -> str | None:
+async def set_own(
+    change: Change, team: Row, member: Row, terms: Mapping[str, Any], more: Mapping[str, Any]
+) -> str | None:
     """Change a member's terms; his budget's id. The default, and what others have too, is copied, not changed.
 
-    Who has no terms of his own left gets the default again.
+    `more` are fields of the budget that have no column; null takes one away. Who has no terms of his own left gets the
+    default again.
     """
     default, budget_id = await _default(change, team), member["budget_id"]
     present = None if budget_id is None else await tenants.find(change.connection, tenants.BUDGETS, budget_id)
-    wanted = {**_copied(present), **terms}
+    own = {} if present in (None, default) else {"model_max_budget": present["model_max_budget"]}
+    wanted = {**_copied(present), **own, **terms}
+    extra = {**(wanted.pop("extra", None) or {}), **more}
     if not any(wanted.values()) and not _says_zero(wanted):
         return None if default is None else str(default["budget_id"])
+    wanted["extra"] = {name: value for name, value in extra.items() if value is not None}
     if present is None or await _shared(change, budget_id):
         return str((await _new(change, wanted, "member-budget"))["budget_id"])
     await tenants.change(change.connection, tenants.BUDGETS, [budget_id], wanted)

@@ -4,13 +4,14 @@ from typing import Any
 
 from fastapi import APIRouter, Response
 
+from api.management import amounts
 from api.management.attachments import remove_keys
 from api.management.metadata import OWNED
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden
 from api.management.people import meant
 from api.management.profiles import shown_to
 from api.management.rules import ForUsers, UserRules
-from api.management.teams.bodies import ManyMembers, Member, MemberUpdate, NewMembers, OneMember
+from api.management.teams.bodies import RAISED, ManyMembers, Member, MemberUpdate, NewMembers, OneMember
 from api.management.teams.budgets import set_own
 from api.management.teams.joining import Joined, check_self, join
 from api.management.teams.rights import absent_team, managed
@@ -21,7 +22,6 @@ from schemas.failures import Kind, Refused
 
 ROUTER = APIRouter(tags=["teams"])
 _MOST = 500
-_TEMPORARY = ("temp_budget_increase", "temp_budget_expiry")
 
 
 @ROUTER.post("/team/member_add")
@@ -77,27 +77,25 @@ async def add_many(body: ManyMembers, desk: Desk, caller: Caller, rules: ForUser
 @ROUTER.post("/team/member_update")
 async def update(body: MemberUpdate, desk: Desk, caller: Caller) -> Response:
     """Change a member's role and budget in the team."""
-    terms = body.terms()
-    if any(body.unknown().get(name) is not None for name in _TEMPORARY):
-        raise Refused(Kind.INVALID_REQUEST, "A member's budget cannot be raised for a time.", param=_TEMPORARY[0])
+    terms, raised = body.terms(), body.raised()
     async with desk.change(caller) as change:
         team = await managed(change.connection, caller, body.team_id, lock=True, absent=Kind.INVALID_REQUEST)
         member = await _member(change, body)
-        check_self(caller, member["user_id"], body.role, bool(terms), admin=member["role"] == "admin")
+        check_self(caller, member["user_id"], body.role, bool(terms or raised), admin=member["role"] == "admin")
         values: dict[str, Any] = {} if body.role is None else {"role": body.role}
-        if terms:
-            values["budget_id"] = await set_own(change, team, member, terms)
+        if terms or raised:
+            values["budget_id"] = await set_own(change, team, member, terms, raised)
         row = await tenants.change(change.connection, tenants.TEAM_MEMBERS, [body.team_id, member["user_id"]], values)
         change.touches("user", member["user_id"])
-        await change.record("member_updated", "team", body.team_id, member, {**(row or {}), **terms})
-    names = ("max_budget_in_team", "tpm_limit", "rpm_limit", "budget_duration", "allowed_models")
+        await change.record("member_updated", "team", body.team_id, member, {**(row or {}), **terms, **raised})
+    names = ("max_budget_in_team", "tpm_limit", "rpm_limit", "budget_duration", "allowed_models", *RAISED)
     return answer(
         {
             "team_id": body.team_id,
             "user_id": member["user_id"],
             "user_email": body.user_email,
             **{name: getattr(body, name) for name in names},
-            **dict.fromkeys(_TEMPORARY),
+            "model_max_budget": amounts.of_models(terms["model_max_budget"]) if "model_max_budget" in terms else None,
         }
     )
 
@@ -122,11 +120,7 @@ async def delete(body: OneMember, desk: Desk, caller: Caller) -> Response:
 async def _add(
     change: Change, body: NewMembers, rules: UserRules, *, refuse_present: bool = True
 ) -> tuple[Row, Joined]:
-    terms = {
-        "max_budget": body.max_budget_in_team,
-        "budget_duration": body.budget_duration,
-        "allowed_models": body.allowed_models,
-    }
+    terms = body.terms()
     limited = any(value is not None for value in terms.values())
     team = await _joinable(change, body, limited, rules)
     joined = await join(change, team, body.member, terms, rules)

@@ -1,5 +1,6 @@
 """`/team/info`, `/team/list`, `/v2/team/list`, `/team/available`, `/team/{team_id}/members/me`: teams as they are."""
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Response
@@ -8,15 +9,17 @@ from pydantic import BaseModel, Field
 from api.management.amounts import spent_by_model
 from api.management.attachments import MOST, shown_keys
 from api.management.fields import Name
+from api.management.linked_budgets import linked
 from api.management.metadata import OWNED
 from api.management.office import Caller, Desk, Office, answer, forbidden, missing
 from api.management.rules import ForTeams, ForUsers, TeamRules
 from api.management.teams.rights import governs
-from api.management.teams.shown import budget, memberships, one, shown
+from api.management.teams.shown import memberships, one, shown
 from ledger import pages, teams, tenants
 from ledger.pool import Asked
 from ledger.tenants import Row
-from schemas.access import Access
+from ledger.terms import raised, terms_of
+from schemas.access import Access, Account
 from schemas.failures import Kind, Refused
 
 ROUTER = APIRouter(tags=["teams"])
@@ -105,7 +108,9 @@ async def page_of(desk: Desk, caller: Caller, asked: Annotated[TeamQuery, Query(
         total, ids = (0, []) if asked.status else await teams.find(pool, wanted, asked.part())
         found = await shown(pool, desk, await tenants.in_order(pool, tenants.TEAMS, ids))
         keys = await teams.key_counts(pool, ids)
+        places = await _own_places(pool, desk, caller, ids)
     for team in found:
+        team["caller_membership"] = places.get(team["team_id"])
         team["members_count"] = len(team["members"])
         team["keys_count"] = keys.get(team["team_id"], 0)
     page = {"page": asked.page, "page_size": asked.page_size, "total_pages": -(-total // asked.page_size)}
@@ -137,6 +142,21 @@ async def me(team_id: Name, desk: Desk, caller: Caller) -> Response:
             raise Refused(Kind.NOT_FOUND, f"'{user_id}' is not a member of the team '{team_id}'.", param="team_id")
         places = await memberships(pool, desk, people)
     return answer({**places[0], "team_alias": team["team_alias"]})
+
+
+async def _own_places(on: Asked, office: Office, caller: Access, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """By team what the caller has spent in it and may spend now; of those that he is a member of."""
+    user = caller.caller.user
+    places = await memberships(on, office, await teams.members(on, ids, user)) if user and ids else []
+    return {place["team_id"]: _own_place(place, office) for place in places}
+
+
+def _own_place(place: dict[str, Any], office: Office) -> dict[str, Any]:
+    terms = place["litellm_budget_table"] or {}
+    found = raised(terms_of(Account("member", place["team_id"], place["user_id"]), "", terms), terms).budgets
+    most = found[0].at(office.now().timestamp()).most if found else None
+    ends = None if most is None else terms["budget_reset_at"]
+    return {"spend": place["spend"], "max_budget": most, "budget_reset_at": ends}
 
 
 def _visible(caller: Access, user_id: str | None, wanted: teams.Wanted) -> teams.Wanted:
@@ -192,9 +212,9 @@ async def _described(on: Asked, desk: Office, row: Row, caller: Access, rules: T
     terms = None if default is None else await tenants.find(on, tenants.BUDGETS, default)
     return {
         **await one(on, desk, row),
-        "team_member_budget_table": budget(terms, desk),
+        "team_member_budget_table": linked(terms, desk),
         "organization_models": None if organization is None else organization["models"],
-        "model_max_budget_usage": await spent_by_model(on, "team_model", row["team_id"], row["model_max_budget"]),
+        "model_max_budget_usage": await spent_by_model(on, Account("team", row["team_id"]), row["model_max_budget"]),
         "caller_edit_access": _editing(caller, row, manages, rules),
     }
 

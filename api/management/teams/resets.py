@@ -7,10 +7,11 @@ from fastapi import APIRouter, Response
 
 from api.management.fields import Body, Money, Name
 from api.management.office import Caller, Change, Desk, answer
+from api.management.spending import set_spend
 from api.management.teams.budgets import default_of
 from api.management.teams.joining import check_self
 from api.management.teams.rights import managed
-from ledger import keys, tenants
+from ledger import tenants
 from ledger.balances import Spent, spent
 from ledger.tenants import Row
 from schemas.access import Account
@@ -42,7 +43,7 @@ async def reset_spend(team_id: Name, user_id: Name, body: Reset, desk: Desk, cal
         account, period = Account("member", team_id, user_id), place.budget.get("budget_duration") or ""
         before = (await spent(change.connection, [(account, period)]))[account]
         _check_amount(body.reset_to, before, place.budget.get("max_budget"))
-        await keys.reset_spend(change.connection, account, body.reset_to, desk.now(), period)
+        await set_spend(change.connection, desk, account, body.reset_to, period)
         change.touches("user", user_id)
         change_of = {"user_id": user_id, "spend": before.window}, {"user_id": user_id, "spend": body.reset_to}
         await change.record("spend_reset", "team", team_id, *change_of)

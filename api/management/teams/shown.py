@@ -4,8 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from api.management import amounts, budgets
-from api.management.linked_budgets import by_id, period_of
+from api.management import amounts
+from api.management.linked_budgets import by_id, linked, period_of
 from api.management.metadata import masked
 from api.management.office import Office
 from ledger import teams
@@ -29,6 +29,8 @@ _ABSENT: Mapping[str, Any] = {
     "allow_team_guardrail_config": False,
     "access_group_models": None,
     "access_group_mcp_server_ids": None,
+    "access_group_skill_names": None,
+    "unresolved_access_group_ids": None,
     "access_group_agent_ids": None,
     "access_group_details": None,
 }
@@ -90,15 +92,10 @@ async def memberships(on: Asked, office: Office, people: Sequence[Row]) -> list[
             "budget_id": person["budget_id"],
             "spend": expenses[account].window,
             "total_spend": expenses[account].total,
-            "litellm_budget_table": budget(terms.get(person["budget_id"]), office),
+            "litellm_budget_table": linked(terms.get(person["budget_id"]), office),
         }
         for person, (account, _) in zip(people, asked, strict=True)
     ]
-
-
-def budget(row: Row | None, office: Office) -> dict[str, Any] | None:
-    """A member's budget."""
-    return None if row is None else budgets.shown(row, office)
 
 
 def _membership(person: Row) -> Account:

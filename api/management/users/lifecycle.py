@@ -7,16 +7,17 @@ from fastapi import APIRouter, Request, Response
 
 from api.management.attachments import remove_keys
 from api.management.metadata import closed, recorded
-from api.management.office import Caller, Change, Desk, Office, answer, forbidden, missing
+from api.management.office import Caller, Change, Desk, Office, answer, forbidden, missing, present
 from api.management.people import check_email, made
 from api.management.profiles import one
 from api.management.rules import ForTeams, ForUsers, UserRules
+from api.management.spending import set_spend
 from api.management.teams.rights import absent_team
 from api.management.users.bodies import Joining, ManyUpdates, NewUser, UserIds, UserUpdate
 from api.management.users.first_key import NO_KEY, first_key
 from api.management.users.rights import check_new, governs
 from api.management.users.updating import Updating, join_teams
-from ledger import keys, tenants, users
+from ledger import tenants, users
 from ledger.tenants import Row
 from schemas.access import Account
 from schemas.failures import Kind, Refused
@@ -43,10 +44,10 @@ async def new(
         await join_teams(change, row["user_id"], teams)
         if body.spend:
             account, period = Account("user", row["user_id"]), row["budget_duration"] or ""
-            await keys.reset_spend(change.connection, account, body.spend, desk.now(), period)
+            await set_spend(change.connection, desk, account, body.spend, period)
         key: dict[str, Any] = {}
         if body.auto_create_key:
-            key = await first_key(change, request.app.state.keys, body, row, desk.now())
+            key = await first_key(change, present(request).keys, body, row, desk.now())
         found = {**NO_KEY, **await one(change.connection, desk, row), **key}
     return answer(found)
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, Field
 
+from api.management.amounts import spent_by_model
 from api.management.attachments import shown_keys
 from api.management.fields import Name
 from api.management.office import Caller, Desk, Office, answer, forbidden, missing
@@ -15,7 +16,7 @@ from api.management.sight import sees, shares_team
 from api.management.teams import shown as teams_shown
 from ledger import pages, tenants, users
 from ledger.pool import Pool
-from schemas.access import Access, Role
+from schemas.access import Access, Account, Role
 from schemas.failures import Kind, Refused
 
 ROUTER = APIRouter(tags=["users"])
@@ -77,7 +78,7 @@ async def info(request: Request, desk: Desk, caller: Caller, user_id: Name | Non
         teams = await _teams(pool, desk, {"team_id": found["teams"]})
         _without_others(teams, caller, wanted)
         keys = await shown_keys(pool, desk, {"user_id": wanted}, _aliases(teams))
-    return answer({"user_id": wanted, "user_info": found, "keys": keys, "teams": teams})
+    return answer({"user_id": wanted, "user_info": found, "keys": keys, "teams": teams, "admin_mcp_permissions": None})
 
 
 @ROUTER.get("/v2/user/info")
@@ -177,7 +178,10 @@ def _as_sent(request: Request, user_id: str | None) -> str | None:
 
 async def _described(pool: Pool, desk: Office, user_id: str) -> dict[str, Any] | None:
     row = await tenants.find(pool, tenants.USERS, user_id) if user_id else None
-    return None if row is None else await one(pool, desk, row)
+    if row is None:
+        return None
+    usage = await spent_by_model(pool, Account("user", user_id), row["model_max_budget"])
+    return {**await one(pool, desk, row), "model_max_budget_usage": usage or None}
 
 
 async def _teams(pool: Pool, desk: Office, where: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -207,4 +211,5 @@ async def _overview(pool: Pool, desk: Office, caller: Access) -> dict[str, Any]:
         "user_info": await _described(pool, desk, caller.caller.user),
         "keys": await shown_keys(pool, desk, {}, _aliases(teams)),
         "teams": teams,
+        "admin_mcp_permissions": None,
     }

@@ -9,11 +9,12 @@ from api.management.metadata import closed, recorded
 from api.management.office import Change, Office, forbidden, missing
 from api.management.people import check_email, made, meant
 from api.management.rules import UserRules
+from api.management.spending import set_spend
 from api.management.teams.joining import place
 from api.management.teams.rights import absent_team
 from api.management.users.bodies import Joining, UserFields, UserUpdate
 from api.management.users.passwords import hash_of
-from ledger import keys, tenants, users
+from ledger import tenants, users
 from ledger.pepper import Seal
 from ledger.tenants import Row
 from schemas.access import Access, Account
@@ -116,7 +117,7 @@ class Updating:
             raise forbidden("say what a user has spent or which teams he is in")
         if body.spend is not None:
             account, period = Account("user", row["user_id"]), row["budget_duration"] or ""
-            await keys.reset_spend(self.change.connection, account, body.spend, self.office.now(), period)
+            await set_spend(self.change.connection, self.office, account, body.spend, period)
             await self.change.record("spend_set", "user", row["user_id"], None, {"spend": body.spend})
         await join_teams(self.change, row["user_id"], body.teams or [])
 

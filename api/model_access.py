@@ -18,6 +18,10 @@ _KINDS = {
 }
 
 
+MODEL_DENIED = frozenset(_KINDS.values())
+"""The kinds of failure that say that a model may not be named."""
+
+
 def scopes_of(access: Access, beside: Sequence[Payer]) -> tuple[Scope, ...]:
     """What limits the models of a request; () is nothing."""
     more = tuple(payer.scope for payer in beside if payer.scope.models)

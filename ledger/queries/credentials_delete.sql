@@ -1,0 +1,1 @@
+DELETE FROM credentials WHERE credential_name = $1

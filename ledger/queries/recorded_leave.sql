@@ -1,0 +1,1 @@
+DELETE FROM recorded WHERE process = $1
