@@ -23,7 +23,13 @@ _PREFIXES = ("/v1/{}", "/{}")
 _WITH_MODEL = ("/engines/{{model:path}}/{}", "/openai/deployments/{{model:path}}/{}")
 """Where LiteLLM answers each inference path; in the second group the path names the model."""
 
-_KINDS = {404: Kind.NOT_FOUND, 405: Kind.METHOD, 401: Kind.UNAUTHENTICATED, 403: Kind.FORBIDDEN}
+_KINDS = {
+    401: Kind.UNAUTHENTICATED,
+    403: Kind.FORBIDDEN,
+    404: Kind.NOT_FOUND,
+    405: Kind.METHOD,
+    413: Kind.TOO_LARGE,
+}
 
 
 def build(desk: Desk, routers: Sequence[APIRouter], version: str, present: Callable[[], Any] = lambda: None) -> Any:
@@ -35,7 +41,7 @@ def build(desk: Desk, routers: Sequence[APIRouter], version: str, present: Calla
             app.router.routes.append(Route(path.format(endpoint.value), handler, methods=["POST"]))
     describe(app)
     short = {path.format(endpoint.value): handler for endpoint, handler in inference.items() for path in _PREFIXES}
-    door = _Door(app, short, present)
+    door = _Door(app, short, present, desk.settings.max_request_bytes)
     if not desk.settings.cors_origins:
         return door
     cors = CORSMiddleware(
@@ -72,10 +78,11 @@ class _Door:
     Puts `x-request-id` on every answer of the latter; the inference routes set their own.
     """
 
-    def __init__(self, app: Any, short: Mapping[str, Inference], present: Callable[[], Any]) -> None:
+    def __init__(self, app: Any, short: Mapping[str, Inference], present: Callable[[], Any], most: int) -> None:
         self._app = app
         self._short = short
         self._present = present
+        self._most = most
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "http":
@@ -83,9 +90,24 @@ class _Door:
             if handler is not None and scope["method"] == "POST":
                 await handler(scope, receive, send)
                 return
-            send = _marked(send)
+            receive, send = _bounded(receive, self._most), _marked(send)
             scope[PRESENT] = self._present()
         await self._app(scope, receive, send)
+
+
+def _bounded(receive: Any, most: int) -> Any:
+    """Ends with a 413 after more than so many bytes: FastAPI reads the whole body before anybody looks at the key."""
+    seen = 0
+
+    async def bounded() -> Any:
+        nonlocal seen
+        if seen > most:
+            raise HTTPException(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
+        message = await receive()
+        seen += len(message.get("body", b""))
+        return message
+
+    return bounded
 
 
 def _marked(send: Any) -> Any:

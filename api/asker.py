@@ -258,10 +258,8 @@ class Asker:
 
     def _started(self, frame: Started, correlation: str, pending: Pending | None) -> None:
         verdict = None if pending is None else pending.announced(frame)
-        if pending is None:
-            self._doubtful.begun(correlation)
         if pending is None or verdict is None or not verdict.go:
-            self._say_no(frame, correlation)
+            self._say_no(frame, correlation, pending)
             if pending is not None and pending.opened and frame.n == pending.request.n:
                 pending.fail(Failure(Kind.WORKER_LOST, "The worker was lost in the middle of its answer."))
             return
@@ -334,8 +332,12 @@ class Asker:
         else:
             self._failed(pending, refusals.not_taken(error))
 
-    def _say_no(self, frame: Started, request: str) -> None:
-        self._events.tell(Verdict(frame.attempt, go=False) if frame.ask else Cancel(request, frame.attempt))
+    def _say_no(self, frame: Started, request: str, pending: Pending | None) -> None:
+        if frame.ask:
+            self._events.tell(Verdict(frame.attempt, go=False))
+        else:
+            self._doubtful.begun(request, pending)
+            self._events.tell(Cancel(request, frame.attempt))
 
     def _inbox_lost(self) -> None:
         """The connection is gone, and with it every frame on its way: tell those whose call has begun, at once.

@@ -25,9 +25,11 @@ class Doubtful:
         self._payments[pending.request.id] = payment
         asyncio.get_running_loop().call_later(_DOUBT, self._over, pending.request.id)
 
-    def begun(self, request: str) -> None:
-        """Somebody has begun it after all: its usage event settles it."""
+    def begun(self, request: str, pending: Pending | None) -> None:
+        """Somebody has begun it all the same, maybe as it was before it was handed on: that usage event settles it."""
         self._payments.pop(request, None)
+        if pending is not None and pending.payment is not None:
+            pending.payment.begun()
 
     def _over(self, request: str) -> None:
         payment = self._payments.pop(request, None)

@@ -18,6 +18,7 @@ _UNKNOWN = 4096  # completion tokens of a call about which nothing is known
 _REMEMBERED = 20_000  # keys and models
 _MINUTE = 60.0
 _BOUNDLESS = 2**40  # tokens of an unknown context window
+_DEAREST = 10**15  # nano-dollars: no call costs more, whatever it asks for (`settle` believes no more either)
 
 
 class Estimate(NamedTuple):
@@ -95,4 +96,4 @@ class Estimator:
 def _dearest(prices: tuple[Price, ...], usage: Usage) -> int:
     """Nano-dollars at the dearest price, and one: what costs nothing, as far as we know, needs a budget too."""
     costs = [cost for price in prices if (cost := price.cost(usage)) is not None]
-    return int(max(costs, default=Decimal(0)) * NANO) + 1
+    return min(int(max(costs, default=Decimal(0)) * NANO) + 1, _DEAREST)

@@ -16,7 +16,7 @@ class Bill:
 
     `guessed` of the tokens, and `supposed` of the nano-dollars, are only expected: a limit below them is none that
     forbids the call, and a budget that has less left is reserved as it is. `again`: it is not the first call for its
-    request.
+    request. A stream's deadline is for its first byte: it may go on until `open_until`.
     """
 
     terms: tuple[Terms, ...]
@@ -26,6 +26,12 @@ class Bill:
     guessed: int = 0
     again: bool = False
     supposed: int = 0
+    open_until: float = 0.0
+
+    @property
+    def ends(self) -> float:
+        """When its call has ended at the latest, in seconds since the epoch."""
+        return max(self.deadline, self.open_until)
 
     @property
     def least(self) -> int:

@@ -29,6 +29,7 @@ from schemas.usage import Caller, Usage
 
 _MINUTE = 60
 _REMEMBERED = 20_000  # keys
+_STREAM = 600.0  # seconds in which a stream has ended, as far as its reservation goes, however short its timeout is
 _LIMITS = {Unit.REQUESTS: b"x-litellm-key-rpm-limit", Unit.TOKENS: b"x-litellm-key-tpm-limit"}
 
 
@@ -74,6 +75,10 @@ class Payment:
         """An attempt was announced: accounting settles what it holds."""
         self.stale = self._again = True
 
+    def returned(self) -> None:
+        """It gave its message back: what was held for it is for whoever begins that."""
+        self.stale = False
+
     def ended(self, usage: Usage | None, cost: Decimal | None = None) -> None:
         """The attempt has ended; `cost` in US dollars, None when it is not known here."""
         if self._hold is not None:
@@ -91,6 +96,8 @@ class Payment:
         """Hold what the next attempt may cost, and go on; at once when this process holds enough."""
         bill = replace(self._make(pending.request, pending.course, pending.body), again=self._again)
         self._model = pending.request.model
+        if self._hold is not None:
+            self._hold.over(None)  # its attempt may be one whose end is told to nobody here
         self._hold = self._purse.take(bill)
         if self._hold is not None:
             self._go_on(pending, then)
@@ -169,7 +176,7 @@ class Cashier:
         if access.terms.empty and not access.model_terms and not access.tag_terms and not beside:
             return None
         common = (access.terms, *(payer.terms for payer in beside))
-        by_model = [found for found in (access.model_terms, *(payer.model_terms for payer in beside)) if found]
+        by_model = (*access.model_terms, *(found for payer in beside for found in payer.model_terms))
         key = access.caller.payer
 
         def make(request: Request, course: Course, body: bytes | None = None) -> Bill:
@@ -180,7 +187,13 @@ class Cashier:
             if access.tag_terms:
                 terms += tuple(access.tag_terms[tag] for tag in request.caller.tags if tag in access.tag_terms)
             return Bill(
-                terms, estimate.nano, estimate.tokens, request.deadline, estimate.guessed, supposed=estimate.supposed
+                terms,
+                estimate.nano,
+                estimate.tokens,
+                request.deadline,
+                estimate.guessed,
+                supposed=estimate.supposed,
+                open_until=request.received + _STREAM if request.stream else 0.0,
             )
 
         def learn(model: str, usage: Usage) -> None:

@@ -94,6 +94,8 @@ class Pending:
         if frame.failure.kind is Kind.DRAINING and not self.opened:
             if frame.attempt:
                 self.attempt = None  # the message goes back to the queue: another worker begins anew
+                if self.payment is not None:
+                    self.payment.returned()
             return None
         self.answered = True
         if frame.failure.kind is Kind.CANCELLED:  # not by us: we would not listen any more

@@ -12,7 +12,6 @@ accounting says what was spent. One statement is under way at a time, and carrie
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, tzinfo
@@ -113,7 +112,7 @@ class Purse:
             for holding, amount in short:
                 holding.lacks(amount)
                 if isinstance(holding, BudgetHolding):
-                    holding.covers = max(holding.covers, math.ceil(bill.deadline - self.now()))
+                    holding.shall_cover(bill.ends - self.now())
                 self._due[id(holding)] = holding
             await self._next_round()
 
@@ -149,7 +148,7 @@ class Purse:
 
     def _take(self, bill: Bill, *, newest: bool = True) -> tuple[Hold | None, list[tuple[Holding, int]]]:
         """`newest`: its terms are those of now, and not what they were when it began to wait."""
-        now, seconds = self.clock(), bill.deadline - self.now()
+        now, seconds = self.clock(), bill.ends - self.now()
         budgets = [self._budget(budget, newest) for terms in bill.terms for budget in terms.budgets]
         rates = [self._rate(rate, newest) for rate in bill.rates]
         amounts = [bill.uses(holding.rate) for holding in rates]

@@ -11,6 +11,7 @@ def budget_wish(n: int, holding: BudgetHolding, serial: int, lag: float, now: fl
     """The question with the number `serial`; `lag` is how long after a call's deadline its cost may be unknown."""
     budget, back = holding.budget, holding.tells(serial, now)
     need, want = holding.wants(now) if holding.returns is None else (0, 0)
+    holding.covering = holding.longest if need else holding.covers
     return BudgetWish(
         n=n,
         kind=budget.account.kind,
@@ -24,7 +25,7 @@ def budget_wish(n: int, holding: BudgetHolding, serial: int, lag: float, now: fl
         need=need,
         want=want,
         back=back,
-        life=(holding.asked_life or holding.life) + holding.covers + lag,
+        life=(holding.asked_life or holding.life) + holding.covering + lag,
         era=holding.era,
         serial=serial,
         sure=holding.sure,

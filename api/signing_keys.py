@@ -73,6 +73,10 @@ class SigningKeys:
         Raises `Refused`, a 503, when an issuer is away and no other has the key.
         """
         sources = [(url, self._sources.setdefault(url, _Source())) for url in urls]
+        fresh = (source for _, source in sources if self._is_fresh(source))
+        for key in (_match(source.keys, id, algorithm, but) for source in fresh):
+            if key is not None:  # another address, which may be away, need not be asked
+                return key
         for again in (False, True):
             for url, source in sources:
                 if again or self._is_old(source):
@@ -84,11 +88,12 @@ class SigningKeys:
             raise Refused(Kind.ISSUER_DOWN, "The issuer's keys cannot be fetched: the token cannot be verified now.")
         return None
 
+    def _is_fresh(self, source: _Source) -> bool:
+        return source.fetched is not None and self._now() - source.fetched < self._ttl
+
     def _is_old(self, source: _Source) -> bool:
         """Whether the keys should be fetched first; not while somebody does and the last ones still count."""
-        if source.fetched is not None and self._now() - source.fetched < self._ttl:
-            return False
-        return not (source.lock.locked() and self._usable(source))
+        return not self._is_fresh(source) and not (source.lock.locked() and self._usable(source))
 
     def _usable(self, source: _Source) -> tuple[Key, ...]:
         if source.fetched is None or self._now() - source.fetched >= self._ttl + self._stale_ttl:
@@ -103,13 +108,14 @@ class SigningKeys:
         async with source.lock:
             if not self._may_try(source):
                 return
-            source.tried = self._now()
             try:
                 source.keys = _read(await self._fetch(url))
             except IssuerAway as away:
                 _LOG.warning("the keys of an issuer of tokens cannot be fetched: %s", away)
             else:
                 source.fetched = self._now()
+            finally:  # and not before: of those who wait for a slow issuer each would ask it again, one after the other
+                source.tried = self._now()
 
 
 def _match(keys: tuple[Key, ...], id: str | None, algorithm: str, but: Collection[Key]) -> Key | None:

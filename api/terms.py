@@ -23,6 +23,7 @@ _METADATA_HEADERS = frozenset({*_SESSION_HEADERS, _LOGGED_HEADER})
 _LOGGED, _ADDRESS = "spend_logs_metadata", "requester_ip_address"
 _SESSION_FIELDS = ("litellm_session_id", "litellm_trace_id")
 _MOST_TAGS = 100  # each moves a daily sum of its own
+_NO_NUL = "\ufffd"  # instead of a NUL, which Postgres has in no text
 
 
 class Extras(NamedTuple):
@@ -90,6 +91,7 @@ def caller_of(key: Caller, intake: Intake, headers: Iterable[tuple[bytes, bytes]
             end_user = value.decode("latin-1")
     if not tags and not end_user:
         return key
+    end_user, tags = end_user.replace("\0", _NO_NUL), [tag.replace("\0", _NO_NUL) for tag in tags]
     distinct = tuple(dict.fromkeys((*key.tags, *tags)))  # those of the key and its team stay, whatever is asked
     if len(distinct) > _MOST_TAGS:
         raise Refused(Kind.INVALID_REQUEST, f"A request may have at most {_MOST_TAGS} tags.", param="tags")
@@ -162,7 +164,10 @@ def _tags(value: Any) -> list[str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    try:
+        return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    except RecursionError:
+        raise Refused(Kind.INVALID_REQUEST, "The metadata is nested too deeply.", param="metadata") from None
 
 
 _NO_EXTRAS = Extras()

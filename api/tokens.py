@@ -123,7 +123,8 @@ class Tokens:
     async def _user(self, said: Who) -> str | None:
         if not said.user:
             return None
-        known = await self._directory.user(said.user, said.email if said.proved_email else "")
+        email = said.email if said.proved_email else ""  # nobody is found by another's, nor makes it ambiguous
+        known = await self._directory.user(said.user, email)
         if known is not None:
             return known
         if not self._settings.user_upsert:
@@ -132,7 +133,7 @@ class Tokens:
                 f"Authentication Error, there is no user '{said.user}'. Make one with `/user/new`.",
                 param="user_id",
             )
-        await self._directory.add_user(said.user, said.email)
+        await self._directory.add_user(said.user, email)
         return said.user
 
     async def _teams(self, said: Who, user: str | None) -> tuple[str, ...]:

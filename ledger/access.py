@@ -10,6 +10,7 @@ import msgspec
 from ledger.pool import Asked
 from ledger.sql import query
 from ledger.terms import (
+    ByModel,
     Entities,
     Row,
     Rules,
@@ -47,7 +48,7 @@ class Payer(NamedTuple):
     terms: Terms
     blocked: bool
     scope: Scope
-    model_terms: Mapping[str, Terms]
+    model_terms: tuple[ByModel, ...]
 
 
 async def find_payers(
@@ -62,7 +63,7 @@ async def find_payers(
         account = Account(row["kind"], row["id"])
         named = f"End User={row['id']}" if row["kind"] == "customer" else f"Tag={row['id']}"
         budget = _json(row["budget"])
-        by_model = terms_by_model(account, named, budget) if row["kind"] == "customer" else {}
+        by_model = terms_by_model(account, named, budget) if row["kind"] == "customer" else ()
         scope = Scope(row["kind"], tuple(row["models"]))
         found[account] = Payer(terms_of(account, named, budget), row["blocked"], scope, by_model)
     return found

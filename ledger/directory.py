@@ -3,8 +3,9 @@
 Every change is in the audit log, as done by `ACTOR`.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Protocol
 
 import asyncpg
 
@@ -14,15 +15,31 @@ from ledger.pool import Connection, Pool, ledger_needed, storable
 
 ACTOR = "jwt"
 _MOST = 1000
-_NEW_ROLE = "internal_user"
+
+
+class Registrar(Protocol):
+    """Who comes, with what the configuration and the team give to everybody who is new, and who goes; audited."""
+
+    async def user(self, on: Connection, id: str, email: str) -> None:
+        """A new user."""
+
+    async def team(self, on: Connection, id: str) -> None:
+        """A new team."""
+
+    async def join(self, on: Connection, team: str, user: str) -> None:
+        """A new member of a team, which must exist."""
+
+    async def leave(self, on: Connection, team: str, user: str) -> None:
+        """The user is in the team no more."""
 
 
 class Directory:
     """`tell` gets the names of changed entities, for every process. All raise `Refused`: 503 when Postgres is away."""
 
-    def __init__(self, pool: Pool, tell: Callable[[frozenset[str]], None]) -> None:
+    def __init__(self, pool: Pool, tell: Callable[[frozenset[str]], None], registrar: Registrar) -> None:
         self._pool = pool
         self._tell = tell
+        self._registrar = registrar
 
     async def user(self, id: str, email: str) -> str | None:
         """The user with this id, else with this id at the provider, else the only one with this email."""
@@ -41,8 +58,7 @@ class Directory:
 
     async def add_user(self, id: str, email: str) -> None:
         """A new user, unless there is one."""
-        values = {"user_id": id, "user_email": email or None, "user_role": _NEW_ROLE}
-        await self._add(tenants.USERS, "user", id, values)
+        await self._add(f"user:{id}", lambda on: self._registrar.user(on, id, email))
 
     async def set_role(self, user: str, role: str) -> None:
         """The user has this role from now on."""
@@ -76,33 +92,30 @@ class Directory:
 
     async def add_team(self, id: str) -> None:
         """A new team, unless there is one."""
-        await self._add(tenants.TEAMS, "team", id, {"team_id": id, "team_alias": id})
+        await self._add(f"team:{id}", lambda on: self._registrar.team(on, id))
 
     async def join(self, user: str, teams: Sequence[str], *, leave_others: bool = False) -> None:
         """The user is a member of these teams, which must exist, and with `leave_others` of no other."""
         async with self._changing() as connection:
+            await tenants.find(connection, tenants.USERS, user, lock=True)  # his tokens may come several at once
             rows = await tenants.matching(connection, tenants.TEAM_MEMBERS, {"user_id": user}, limit=_MOST)
             present = {row["team_id"] for row in rows}
             joined = [team for team in teams if team not in present]
             left = sorted(present.difference(teams)) if leave_others else []
             for team in joined:
-                await tenants.insert(connection, tenants.TEAM_MEMBERS, {"team_id": team, "user_id": user})
-                await record(connection, Entry(ACTOR, "", "updated", "team", team, None, {"member_added": user}))
+                await self._registrar.join(connection, team, user)
             for team in left:
-                await tenants.remove(connection, tenants.TEAM_MEMBERS, team, user)
-                await record(connection, Entry(ACTOR, "", "updated", "team", team, {"member_removed": user}, None))
+                await self._registrar.leave(connection, team, user)
         if joined or left:
             self._tell(frozenset({f"user:{user}", *(f"team:{team}" for team in (*joined, *left))}))
 
-    async def _add(self, table: tenants.Table, entity: str, id: str, values: dict[str, str | None]) -> None:
+    async def _add(self, name: str, add: Callable[[Connection], Awaitable[None]]) -> None:
         try:
             async with self._changing() as connection:
-                stamped = {**values, "created_by": ACTOR, "updated_by": ACTOR}
-                row = await tenants.insert(connection, table, stamped)
-                await record(connection, Entry(ACTOR, "", "created", entity, id, None, row))
+                await add(connection)
         except asyncpg.UniqueViolationError:  # another request of the same somebody was first
             return
-        self._tell(frozenset({f"{entity}:{id}"}))
+        self._tell(frozenset({name}))
 
     @asynccontextmanager
     async def _changing(self) -> AsyncIterator[Connection]:

@@ -21,6 +21,8 @@ MOST_ROWS = 100_000
 """No listing is longer: a month's rows in one answer would end the process."""
 MOST_COUNTED = 10_000
 """Nor are more rows counted than this: LiteLLM's own bound."""
+_DEEPEST = 50
+"""Levels of what a client has said for the log; deeper ones stay a text."""
 
 ORDERS = {
     "startTime": "started",
@@ -160,8 +162,16 @@ def _opened(metadata: dict[str, Any]) -> dict[str, Any]:
     text = metadata.get("spend_logs_metadata")
     if isinstance(text, str) and text.startswith("{"):
         with contextlib.suppress(msgspec.DecodeError, RecursionError):
-            metadata["spend_logs_metadata"] = msgspec.json.decode(text)
+            found = msgspec.json.decode(text)
+            if _within(found, _DEEPEST):
+                metadata["spend_logs_metadata"] = found
     return metadata
+
+
+def _within(value: Any, levels: int) -> bool:
+    """Whether it is nested no deeper: what one stack could read, another may be too deep already to write."""
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return levels >= 0 and all(_within(one, levels - 1) for one in inner)
 
 
 def _described(row: Any) -> dict[str, Any]:

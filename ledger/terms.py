@@ -13,8 +13,11 @@ from msgspec import structs
 from schemas.access import Account, Budget, Rate, Terms, Unit
 
 Row = Mapping[str, Any]
+ByModel = Mapping[str, Terms]
+"""By model group, or pattern of such (`claude-*`)."""
 _MINUTE, _DAY = 60, 86400
 _MOST = 10**15
+_LEAST = Decimal("1e-12")  # US dollars; Postgres has no numbers with a hundred thousand digits
 
 
 class Rules(NamedTuple):
@@ -89,28 +92,24 @@ def proxy_terms(rules: Rules) -> Terms:
     return Terms(budgets=(proxy,))
 
 
-def model_terms(of: Entities) -> dict[str, Terms]:
-    """By model: `model_max_budget`, and `model_rpm_limit`, `model_tpm_limit` of key, team and organization."""
-    found: dict[str, Terms] = {}
+def model_terms(of: Entities) -> tuple[ByModel, ...]:
+    """`model_max_budget`, `model_rpm_limit`, `model_tpm_limit` of all that pay: from each of them one entry counts."""
     key, team, user = of.key, of.team, of.user
     organization = Account("organization", str(of.organization.get("organization_id")))
     of_key = key if key.get("model_max_budget") else of.key_budget
-    for by_model in (
-        terms_by_model(Account("key", str(key.get("key_id"))), _key_named(key), of_key, key.get("metadata")),
-        terms_by_model(Account("team", str(team.get("team_id"))), _team_named(team), team, team.get("metadata")),
-        terms_by_model(Account("user", str(user.get("user_id"))), f"User={user.get('user_id')}", user),
-        _of_member_by_model(of),
-        terms_by_model(organization, f"Organization={organization.id}", {}, of.organization.get("metadata")),
-    ):
-        for model, terms in by_model.items():
-            found[model] = _joined([found.get(model, Terms()), terms])
-    return found
+    return (
+        *terms_by_model(Account("key", str(key.get("key_id"))), _key_named(key), of_key, key.get("metadata")),
+        *terms_by_model(Account("team", str(team.get("team_id"))), _team_named(team), team, team.get("metadata")),
+        *terms_by_model(Account("user", str(user.get("user_id"))), f"User={user.get('user_id')}", user),
+        *_of_member_by_model(of),
+        *terms_by_model(organization, f"Organization={organization.id}", {}, of.organization.get("metadata")),
+    )
 
 
-def _of_member_by_model(of: Entities) -> dict[str, Terms]:
+def _of_member_by_model(of: Entities) -> tuple[ByModel, ...]:
     """Who has no budgets of single models of his own has those that the team's members have by default."""
     if not of.member:
-        return {}
+        return ()
     row = of.member_budget if of.member_budget.get("model_max_budget") else of.member_default
     return terms_by_model(_member(of), _member_named(of), row)
 
@@ -126,22 +125,26 @@ def tag_terms(of: Entities) -> dict[str, Terms]:
     return found
 
 
-def terms_by_model(account: Account, named: str, row: Row, metadata: Any = None) -> dict[str, Terms]:
-    """What an account may spend on, and how often it may call, each of some models."""
+def terms_by_model(account: Account, named: str, row: Row, metadata: Any = None) -> tuple[ByModel, ...]:
+    """What an account may spend on each of some models, and how often it may call them. Each has entries of its own:
+    a model that only one of them names has those that the others have for a pattern.
+    """
     limits = _object(metadata)
-    budgets, rpm = _object(row.get("model_max_budget")), _object(limits.get("model_rpm_limit"))
-    tpm = _object(limits.get("model_tpm_limit"))
-    found = {}
-    for model in {*budgets, *rpm, *tpm}:
-        budget = _object(budgets.get(model))
-        columns = {
-            "max_budget": budget.get("budget_limit", budget.get("max_budget")),
-            "budget_duration": _text(budget.get("time_period", budget.get("budget_duration"))),
-            "rpm_limit": _count(rpm.get(model)),
-            "tpm_limit": _count(tpm.get(model)),
+    columns: list[dict[str, Row]] = [{}]
+    for model, budget in _object(row.get("model_max_budget")).items():
+        given = _object(budget)
+        columns[0][model] = {
+            "max_budget": given.get("budget_limit", given.get("max_budget")),
+            "budget_duration": _text(given.get("time_period", given.get("budget_duration"))),
         }
-        found[model] = terms_of(account.on(model), f"{named}, model={model}", columns)
-    return found
+    for column in ("rpm_limit", "tpm_limit"):
+        by_model = _object(limits.get(f"model_{column}"))
+        columns.append({model: {column: _count(limit)} for model, limit in by_model.items()})
+    return tuple(
+        {model: terms_of(account.on(model), f"{named}, model={model}", row) for model, row in by_model.items()}
+        for by_model in columns
+        if by_model
+    )
 
 
 def terms_of(account: Account, named: str, row: Row) -> Terms:
@@ -251,11 +254,20 @@ def _windows(account: Account, named: str, limits: Any) -> Terms:
 
 
 def _joined(found: Iterable[Terms]) -> Terms:
+    """All of them. Of two budgets of one account and period, which would be one balance, the smaller one counts."""
     found = list(found)
-    return Terms(
-        budgets=tuple(budget for terms in found for budget in terms.budgets),
-        rates=tuple(rate for terms in found for rate in terms.rates),
-    )
+    budgets: dict[tuple[Account, str], Budget] = {}
+    for budget in (budget for terms in found for budget in terms.budgets):
+        key = budget.account, budget.period
+        budgets[key] = _smaller(budgets[key], budget) if key in budgets else budget
+    return Terms(budgets=tuple(budgets.values()), rates=tuple(rate for terms in found for rate in terms.rates))
+
+
+def _smaller(own: Budget, window: Budget) -> Budget:
+    """Of an account's own budget and a window that is as long; the former may be raised for a while, or only warn."""
+    counts = window if own.most is None or (window.most is not None and window.most < own.most) else own
+    later = None if own.later is None else (own.later[0], _smaller(own.later[1], window))
+    return structs.replace(counts, soft=own.soft, later=later)
 
 
 def _object(value: Any) -> Row:
@@ -283,14 +295,16 @@ def _moment(value: Any) -> float | None:
 
 
 def _money(value: Any) -> Decimal | None:
-    """US dollars, also as text; None for anything else."""
+    """US dollars, also as text; None for anything else, and for more than anybody can spend."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal | str):
         return None
     try:
         found = Decimal(str(value))
     except InvalidOperation:
         return None
-    return found if found.is_finite() else None
+    if not found.is_finite() or found > _MOST:
+        return None
+    return max(found, Decimal(-_MOST)).quantize(_LEAST).normalize()
 
 
 _NONE = Terms()

@@ -13,7 +13,7 @@ from api.management.fields import Name
 from api.management.keys import KeyBounds, KeyDefaults, KeyGeneration, KeyRules
 from api.management.rights import Rights
 from api.management.rules import Place, TeamRules, UserRules
-from api.management.teams.bodies import TeamFields
+from api.management.teams.bodies import NewTeam
 from api.management.users.bodies import NewUser
 from broker.seal import Seal
 from ledger.tenants import USERS
@@ -106,7 +106,7 @@ def user_rules(settings: TenantSettings) -> UserRules:
 
 def team_rules(settings: TenantSettings, seal: Seal | None) -> TeamRules:
     """What new teams go by."""
-    _checked("default_team_params", TeamFields, settings.team_defaults)
+    _checked("default_team_params", NewTeam, settings.team_defaults)
     return TeamRules(
         defaults=settings.team_defaults,
         editable=frozenset(settings.team_admins_edit),

@@ -14,6 +14,7 @@ from api.estimate import Estimator
 from api.keyring import Keyring
 from api.management.keys import KeyDesk
 from api.management.office import Office
+from api.management.registrar import Registrar
 from api.management.rules import TeamRules, UserRules
 from api.payers import Payers
 from api.payment import Cashier
@@ -26,7 +27,7 @@ from ledger.directory import Directory
 from ledger.pepper import Pepper, pepper
 from ledger.pool import Pool, ledger_needed
 from ledger.prices import PriceBook
-from ledger.terms import Rules, proxy_terms
+from ledger.terms import proxy_terms
 from penstock.configuration.problems import ConfigurationError
 from penstock.house import House, ended
 from penstock.jwks import client, fetcher
@@ -115,7 +116,7 @@ class Tenancy:
         rules = DoorRules(
             book.addresses,
             book.rights,
-            self._tokens(config.access.jwt, book.terms),
+            self._tokens(config.access.jwt, book),
             config.access.enforced_params,
             proxy_terms(book.terms),
             config.access.record_addresses,
@@ -129,7 +130,7 @@ class Tenancy:
             self._bases,
         )
 
-    def _tokens(self, jwt: Jwt | None, terms: Rules) -> Tokens | None:
+    def _tokens(self, jwt: Jwt | None, book: Rulebook) -> Tokens | None:
         if jwt is None:
             return None
         if self._keys is None or self._keys[0] != jwt:
@@ -138,9 +139,10 @@ class Tenancy:
 
         async def find(user: str | None, team: str | None, organization: str | None) -> Access:
             with ledger_needed():
-                return await find_user(self._pool, user, team, organization, terms)
+                return await find_user(self._pool, user, team, organization, book.terms)
 
-        return Tokens(jwt, self._keys[1], Directory(self._pool, self._tell), find)
+        directory = Directory(self._pool, self._tell, Registrar(book.users, book.teams))
+        return Tokens(jwt, self._keys[1], directory, find)
 
     def _bases(self) -> Mapping[str, str]:
         deployments = self._house.current.config.deployments

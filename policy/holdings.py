@@ -135,6 +135,8 @@ class BudgetHolding(Holding):
     last: int = 0  # the last one that was asked
     back: list[tuple[int, int]] = field(default_factory=list)  # what went back with each after `sure`
     covers: float = 0.0  # seconds: calls with a longer deadline may not be reserved from it
+    longest: float = 0.0  # the same of calls that wait: it covers them once the ledger has heard of it
+    covering: float = 0.0  # what it covers when what is being asked now is answered
     spendable: int = -1  # what is not spent yet, when it was asked last; negative: nobody has asked
     spent_until: float = -math.inf  # until when that is believed
     waits: bool = False  # only reservations are in the way
@@ -207,7 +209,7 @@ class BudgetHolding(Holding):
 
     def answered(self, granted: int, left: int, spendable: int, asked: float) -> None:
         """What the ledger said."""
-        self.sure, self.back = self.last, []
+        self.sure, self.back, self.covers = self.last, [], self.covering
         self.spendable = spendable
         self.waits = not granted and left < spendable
         self.waited = self.waited + 1 if self.waits else 0
@@ -217,6 +219,10 @@ class BudgetHolding(Holding):
         self.plenty = most is None or left * 2 > most * 10**9
         self.granted(granted, asked)
         self._pay()
+
+    def shall_cover(self, seconds: float) -> None:
+        """A call that may take so long waits."""
+        self.longest = max(self.longest, math.ceil(seconds))
 
     def lasts(self, amount: int, now: float, seconds: float) -> bool:
         """Whether that much may be taken for a call that may take so long."""

@@ -6,6 +6,7 @@ A payer is named by an `Account`: ("key", id, ""), ("team", id, ""), ("user", id
 see `Account.on`. The ledger derives the same names from a UsageEvent.
 """
 
+from collections.abc import Mapping
 from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
@@ -122,7 +123,7 @@ class Access(msgspec.Struct, frozen=True, kw_only=True):
     role: Role = Role.NONE
     scopes: tuple[Scope, ...] = ()
     terms: Terms = Terms()
-    model_terms: dict[str, Terms] = {}  # by model group, beside `terms`
+    model_terms: tuple[Mapping[str, Terms], ...] = ()  # beside `terms`, by model group or pattern: one entry of each
     tag_terms: dict[str, Terms] = {}  # by tag of a request, beside `terms`
     customer_budget: str = ""  # the id of the budget of customers who have none of their own
     throttled: Terms | None = None  # instead of `terms` when the key's own budget is spent; None: that ends its calls

@@ -42,7 +42,7 @@ def usage_event(request: Request, announced: Started, end: End) -> UsageEvent:
         usage=end.usage,
         cost=end.cost,
         metadata=request.metadata,
-        leases=() if end.again or end.status is Status.LOST else request.leases,
-        reserved=request.reserved,
-        reservation=request.reservation,
+        leases=() if end.status is Status.LOST else request.leases,
+        reserved=0 if end.again else request.reserved,
+        reservation=0 if end.again else request.reservation,
     )

@@ -95,7 +95,7 @@ class UsageEvent(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     metadata: dict[str, str] = {}
     leases: tuple[int, ...] = ()  # of the budgets that the call was reserved in (`ledger.leases`)
     reserved: int = 0  # nano-dollars, in each of them
-    reservation: int = 0  # the request's
+    reservation: int = 0  # the request's; 0: it gives none back
 
 
 def encode(event: UsageEvent) -> bytes:

@@ -5,21 +5,26 @@ shown as a mark. Who sends the mark back leaves the stored value as it is.
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from api.management.fields import Count, Name
 from ledger.pepper import Seal
 from ledger.tenants import Row
 from schemas.failures import Kind, Refused
 
-_COUNTS: TypeAdapter[Any] = TypeAdapter(dict[Name, Count] | None)
-_NAMES: TypeAdapter[Any] = TypeAdapter(list[Name] | None)
+_FEW = Field(max_length=1000)  # every request looks through them
+_COUNTS: TypeAdapter[Any] = TypeAdapter(Annotated[dict[Name, Count], _FEW] | None)
+_NAMES: TypeAdapter[Any] = TypeAdapter(Annotated[list[Name], _FEW] | None)
+_ID: TypeAdapter[Any] = TypeAdapter(str | None)
 _READ: Mapping[str, tuple[TypeAdapter[Any], str]] = {
-    "model_rpm_limit": (_COUNTS, "an object of whole numbers by model"),
-    "model_tpm_limit": (_COUNTS, "an object of whole numbers by model"),
-    "tags": (_NAMES, "a list of names"),
+    "model_rpm_limit": (_COUNTS, "an object of at most 1000 whole numbers by model"),
+    "model_tpm_limit": (_COUNTS, "an object of at most 1000 whole numbers by model"),
+    "tag_rpm_limit": (_COUNTS, "an object of at most 1000 whole numbers by tag"),
+    "tags": (_NAMES, "a list of at most 1000 names"),
+    "enforced_params": (_NAMES, "a list of at most 1000 names"),
+    "end_user_budget_id": (_ID, "a budget's id"),
 }
 
 HIDDEN = "***REDACTED***"
@@ -87,7 +92,7 @@ def merged(given: Mapping[str, Any] | None, unknown: dict[str, Any], stored: Map
 
 
 def check_metadata(metadata: Mapping[str, Any]) -> None:
-    """Raises `Refused(INVALID_REQUEST)` for limits of models and tags that are none: every request reads them."""
+    """Raises `Refused(INVALID_REQUEST)` for what every request reads and is none: else it would bind nothing."""
     for name, (adapter, what) in _READ.items():
         try:
             adapter.validate_python(metadata.get(name))

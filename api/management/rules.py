@@ -66,7 +66,7 @@ class TeamRules:
     `seal` is the salt key's; without it callbacks with credentials are refused.
     """
 
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # columns, team_member_permissions, organization_id
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # fields of `/team/new`
     editable: frozenset[str] = frozenset()  # what a team's admin may change of max_budget, tpm_limit, rpm_limit
     adds_admin: bool = True  # a proxy admin becomes a member of the teams that he makes
     seal: Seal | None = None

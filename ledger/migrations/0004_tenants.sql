@@ -314,8 +314,11 @@ CREATE STATISTICS spend_logs_days ON ((started AT TIME ZONE 'UTC')::date) FROM s
 CREATE STATISTICS spend_logs_models (ndistinct) ON model_group, model, provider FROM spend_logs;
 CREATE STATISTICS spend_logs_callers (ndistinct) ON key_hash, team, user_id, organization FROM spend_logs;
 
+-- The sum of whole numbers as one: sum() makes a numeric of it, which costs reports a fifth of their time.
+CREATE AGGREGATE total(bigint) (SFUNC = int8pl, STYPE = bigint, COMBINEFUNC = int8pl, PARALLEL = SAFE);
+
 -- Sums of spend_logs by UTC day and by all that reports break down by; of customers and tags they know only which calls had
--- some. Triggers keep them in step with the rows, whoever adds or removes those.
+-- some. Triggers keep them in step with the rows, whoever inserts or deletes those.
 CREATE TABLE daily_calls (
     day date NOT NULL,
     id bytea NOT NULL,  -- SHA-256 of the next ten: together they may be too long for an index
@@ -364,8 +367,8 @@ BEGIN
                 (started AT TIME ZONE 'UTC')::date AS day,
                 key_hash, user_id, team, organization, endpoint, model_group, model, provider,
                 end_user <> '' AS customer, cardinality(tags) AS tags,
-                coalesce(sum(cost), 0) AS spend, sum(prompt)::bigint AS prompt, sum(completion)::bigint AS completion,
-                sum(cached)::bigint AS cached, sum(cache_write)::bigint AS cache_write, count(*) AS requests,
+                coalesce(sum(cost), 0) AS spend, total(prompt) AS prompt, total(completion) AS completion,
+                total(cached) AS cached, total(cache_write) AS cache_write, count(*) AS requests,
                 count(*) FILTER (WHERE status = 'success') AS successes,
                 count(*) FILTER (WHERE status IN ('failure', 'lost')) AS failures
             FROM moved
@@ -406,8 +409,8 @@ FROM (
         (started AT TIME ZONE 'UTC')::date AS day,
         key_hash, user_id, team, organization, endpoint, model_group, model, provider,
         end_user <> '' AS customer, cardinality(tags) AS tags,
-        coalesce(sum(cost), 0) AS spend, sum(prompt)::bigint AS prompt, sum(completion)::bigint AS completion,
-        sum(cached)::bigint AS cached, sum(cache_write)::bigint AS cache_write, count(*) AS requests,
+        coalesce(sum(cost), 0) AS spend, total(prompt) AS prompt, total(completion) AS completion,
+        total(cached) AS cached, total(cache_write) AS cache_write, count(*) AS requests,
         count(*) FILTER (WHERE status = 'success') AS successes,
         count(*) FILTER (WHERE status IN ('failure', 'lost')) AS failures
     FROM spend_logs
@@ -479,7 +482,8 @@ BEGIN
     RETURN coalesce(days, 0) + coalesce(hours, 0);
 END $$;
 
--- The locked row of a budget's window. Its first window begins with what was spent before anybody leased from it.
+-- The locked row of a budget's window, which begins with what was spent in it before anybody leased from it: the account
+-- may have paid calls that this budget was not asked for (a user those of his teams' keys), or had none for a while.
 CREATE FUNCTION balance_of(
     of_kind text, of_id text, of_scope text, of_period text, from_time timestamptz, to_time timestamptz
 ) RETURNS balances LANGUAGE plpgsql AS $$
@@ -496,10 +500,7 @@ BEGIN
         END IF;
         IF of_period = '' AND of_kind NOT LIKE '%\_model' THEN
             SELECT spend INTO start FROM totals WHERE kind = of_kind AND id = of_id AND scope = of_scope;
-        ELSIF NOT EXISTS (
-            SELECT FROM balances
-            WHERE kind = of_kind AND id = of_id AND scope = of_scope AND period = of_period AND began < from_time
-        ) THEN
+        ELSE
             start := spent_since(of_kind, of_id, of_scope, from_time);
         END IF;
         INSERT INTO balances (kind, id, scope, period, began, ends, spent)
@@ -588,10 +589,14 @@ BEGIN
                 outstanding = l.outstanding + excluded.outstanding, asked = excluded.asked, granted = excluded.granted,
                 until = greatest(l.until, excluded.until)
             RETURNING lease INTO lease_of;
+        ELSIF item.need > 0 THEN  -- it goes on with what it has, for calls that may take longer than those before
+            UPDATE leases SET until = greatest(until, clock_timestamp() + item.life * interval '1 second')
+            WHERE lease = mine.lease;
         END IF;
         answers := answers || jsonb_build_object(
             'n', item.n, 'lease', lease_of, 'granted', grant_of, 'left', left_over, 'spendable', spendable,
-            'beyond', coalesce(mine.beyond, 0), 'paid', coalesce(mine.paid, 0)
+            'beyond', coalesce(mine.beyond, 0),
+            'paid', coalesce(mine.paid, CASE WHEN lease_of IS NULL THEN item.paid END, 0)  -- of a lease that is over: all
         );
     END LOOP;
     RETURN answers;

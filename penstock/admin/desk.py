@@ -58,15 +58,19 @@ class Desk:
 
 
 async def team_named(desk: Desk, given: str) -> str:
-    """The id of a team that is named by it, or by an alias that no other has. Raises `click.ClickException`."""
+    """The id of the only team that has this as its id or its alias. Raises `click.ClickException`.
+
+    Ids are chosen, too: that of one team may be the alias of another, which was meant.
+    """
+    found = set[str]()
     for name in ("team_id", "team_alias"):
         rows = await desk.pages("/v2/team/list", "teams", _MOST_TEAMS, **{name: given})
-        found = [row["team_id"] for row in rows if row[name] == given]
-        if len(found) > 1:
-            raise click.ClickException(f"Several teams have the alias '{given}': {', '.join(sorted(found))}.")
-        if found:
-            return str(found[0])
-    raise click.ClickException(f"There is no team with the id or the alias '{given}'.")
+        found.update(row["team_id"] for row in rows if row[name] == given)
+    if len(found) > 1:
+        raise click.ClickException(f"Several teams have the id or the alias '{given}': {', '.join(sorted(found))}.")
+    if not found:
+        raise click.ClickException(f"There is no team with the id or the alias '{given}'.")
+    return found.pop()
 
 
 async def with_team(desk: Desk, fields: dict[str, Any]) -> dict[str, Any]:

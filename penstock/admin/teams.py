@@ -34,7 +34,7 @@ _settable = settable(NewTeam, alias="A name.", organization="The organization's 
 
 @click.group("teams")
 def teams_group() -> None:
-    """Teams. A TEAM is named by its id, or by an alias that no other has."""
+    """Teams. A TEAM is named by its id or its alias, which no other may have as either."""
 
 
 @teams_group.command("list")

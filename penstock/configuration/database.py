@@ -1,13 +1,13 @@
 """Where Postgres is: LiteLLM's forms (Prisma's URL, separate variables) as a URL that libpq and asyncpg understand."""
 
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 from penstock.configuration.environment import Environment
 from penstock.configuration.known import words
 from penstock.configuration.problems import Wrong
 
 _SCHEMES = ("postgresql", "postgres")
-_NO_URL = "is not a valid URL; characters like / ? # [ ] in the password must be percent-encoded"
+_NO_URL = "is not a valid URL; characters like @ / ? # [ ] in the password must be percent-encoded"
 _PRISMA_ONLY = words(
     """connection_limit max_idle_connection_lifetime pgbouncer pool_timeout single_use_connections socket_timeout
     sslaccept sslidentity statement_cache_size"""
@@ -25,8 +25,7 @@ def normalised(url: str) -> tuple[str, tuple[str, ...]]:
         raise Wrong(_NO_URL) from None
     if parts.scheme not in _SCHEMES:
         raise Wrong("must begin with postgresql://")
-    if parts.fragment or "@" in parts.path:
-        raise Wrong(_NO_URL)
+    _check_place(parts)
     kept, left_out = [], []
     for name, value in parse_qsl(parts.query, keep_blank_values=True):
         if name in _PRISMA_ONLY:
@@ -39,6 +38,19 @@ def normalised(url: str) -> tuple[str, tuple[str, ...]]:
             kept.append((name, value))
     # quote, not quote_plus: libpq does not read "+" as a space
     return urlunsplit(parts._replace(query=urlencode(kept, quote_via=quote))), tuple(left_out)
+
+
+def _check_place(parts: SplitResult) -> None:
+    """A part of the password that became the host or a port would be told with what is wrong about it."""
+    if parts.fragment or "@" in parts.path or parts.netloc.count("@") > 1:
+        raise Wrong(_NO_URL)
+    if not all(_has_port(host) for host in parts.netloc.rpartition("@")[2].split(",")):
+        raise Wrong("has a port that is none")
+
+
+def _has_port(host: str) -> bool:
+    port = host.rpartition("]")[2].partition(":")[2]
+    return not port or (len(port) <= 5 and port.isdecimal() and int(port) < 65536)
 
 
 def _search_path(schema: str) -> list[tuple[str, str]]:

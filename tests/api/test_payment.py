@@ -201,7 +201,7 @@ async def test_limits_refuse_with_when_to_come_back(shop: Shop, sides: Sides) ->
 async def test_a_models_own_terms_count_beside_the_keys(shop: Shop, sides: Sides) -> None:
     sides.a.script(says("a"), says("a"))
     one = Rate(account=Account("key_model", "k", "g"), named="k", unit=Unit.REQUESTS, most=1)
-    access = Access(caller=ACCESS.caller, terms=ACCESS.terms, model_terms={"g": Terms(rates=(one,))})
+    access = Access(caller=ACCESS.caller, terms=ACCESS.terms, model_terms=({"g": Terms(rates=(one,))},))
     pair = (sides.at("a", **CHEAP), sides.at("a2", "h", **CHEAP))
     async with inside(*pair, till=shop.as_(access)) as system:
         assert said(await post(system)) == "a"
@@ -230,7 +230,7 @@ async def test_a_models_budget_holds_for_a_fallback_too(shop: Shop, sides: Sides
     def terms(model: str, most: int) -> Terms:
         return Terms(budgets=(Budget(account=Account("key_model", "k", model), named=model, most=Decimal(most)),))
 
-    access = Access(caller=ACCESS.caller, model_terms={"g": terms("g", 1), "h": terms("h", 0)})
+    access = Access(caller=ACCESS.caller, model_terms=({"g": terms("g", 1), "h": terms("h", 0)},))
     async with inside(sides.at("a", **CHEAP), sides.at("b", "h", **CHEAP), till=shop.as_(access)) as system:
         answer = await post(system, mock_testing_fallbacks=True, fallbacks=["h"])
         assert answer.json()["error"]["code"] == "budget_exceeded"
@@ -245,3 +245,20 @@ async def test_a_keys_own_tags_pay_whatever_a_request_names(shop: Shop, sides: S
         for body in ({}, {"user": "me"}, {"tags": ["mine"]}):
             assert (await post(system, **body)).json()["error"]["code"] == "budget_exceeded"
         assert not sides.a.requests
+
+
+async def test_a_call_that_could_cost_more_than_there_is_money_is_refused(shop: Shop, sides: Sides) -> None:
+    only = shop.as_(Access(caller=ACCESS.caller, terms=Terms(budgets=ACCESS.terms.budgets)))
+    async with inside(sides.at("a", **CHEAP), till=only) as system:
+        answer = await post(system, max_tokens=10**9 - 1, n=10**9 - 1)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (422, "budget_exceeded")
+
+
+async def test_names_that_no_ledger_can_hold_are_named_as_its_rows_do(shop: Shop, sides: Sides) -> None:
+    sides.a.script(says("a"))
+    for table, name in (("tags", "tag_name"), ("customers", "user_id")):
+        await shop.pool.execute(f"INSERT INTO {table} ({name}, budget_id) VALUES ('paid', 'b')")
+    async with inside(sides.at("a", **CHEAP), till=shop.till) as system:
+        assert said(await post(system, user="a\0b", tags=["c\0d"])) == "a"
+        (event,) = await system.accounted(1)
+        assert (event.caller.end_user, event.caller.tags) == ("a\ufffdb", ("c\ufffdd",))

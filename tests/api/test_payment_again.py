@@ -38,11 +38,12 @@ def course() -> Course:
     return Course((DEPLOYMENT,), Wishes(), 10)
 
 
-def request(model: str) -> Request:
+def request(model: str, **given: Any) -> Request:
     """For a model."""
+    fields: dict[str, Any] = {"stream": False, "received": 0.0, "deadline": 9e9}
     return Request(
-        id="r", endpoint=Endpoint.CHAT, group="m", model=model, stream=False, include_usage=False, received=0.0,
-        deadline=9e9, gap=1.0, reply_to="here",
+        id="r", endpoint=Endpoint.CHAT, group="m", model=model, include_usage=False, gap=1.0, reply_to="here",
+        **(fields | given),
     )  # fmt: skip
 
 

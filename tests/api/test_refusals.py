@@ -59,10 +59,10 @@ def test_a_budget_that_is_spent_is_named_as_in_litellm(rows: dict[str, Mapping[s
 
 def test_a_models_budget_and_limit_name_the_key_as_its_owner_knows_it() -> None:
     key = KEY | {"model_max_budget": {"m": {"max_budget": 1}}, "metadata": {"model_rpm_limit": {"m": 1}}}
-    terms = model_terms(entities(key=key))["m"]
-    words = said(terms.budgets[0])
+    spend, calls = model_terms(entities(key=key))
+    words = said(spend["m"].budgets[0])
     assert words == "Key=mine (sk-...abcd), exceeded budget for model=m. Current cost: 1.5, Max budget: 1"
-    limit = refusals.key_rate_limit(terms.rates[0], 1, 3.0, 0.0).failure.message
+    limit = refusals.key_rate_limit(calls["m"].rates[0], 1, 3.0, 0.0).failure.message
     assert "Key=mine (sk-...abcd), model=m" in limit
     assert KEY["key_id"] not in words + limit
 

@@ -135,6 +135,15 @@ def test_what_is_logged_of_a_request() -> None:
         assert caught.value.failure.param == "x-litellm-spend-logs-metadata"
 
 
+def test_metadata_that_cannot_be_written_is_refused() -> None:
+    deep: list[object] = []
+    for _ in range(2000):
+        deep = [deep]
+    with pytest.raises(Refused) as caught:
+        metadata_of({"metadata": {"a": deep}})
+    assert (caught.value.failure.kind, caught.value.failure.param) == (Kind.INVALID_REQUEST, "metadata")
+
+
 async def test_whose_address_is_recorded() -> None:
     request = {**scope(b""), "client": ("10.0.0.1", 5)}
     request["headers"] = [(b"x-forwarded-for", b"6.6.6.6, 8.8.8.8")]

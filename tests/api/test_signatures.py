@@ -250,6 +250,27 @@ async def test_of_several_addresses_one_may_be_away() -> None:
         await found.find(["https://gone.example/keys", URL], "other", "RS256")
 
 
+async def test_a_slow_address_is_asked_once_by_all_who_wait_and_keeps_nobody_who_needs_another() -> None:
+    provider, clock, begun, gate = Provider(), Clock(), asyncio.Event(), asyncio.Event()
+    slow = "https://slow.example/keys"
+
+    async def fetch(url: str) -> Any:
+        if url == slow:
+            begun.set()
+            await gate.wait()
+            clock.now += 20  # its patience
+        return await provider.fetch(url)
+
+    shared = SigningKeys(fetch, 600, 3600, clock)
+    assert await shared.find([URL], "rsa", "RS256")
+    waiting = [asyncio.create_task(shared.find([slow], "rsa", "RS256")) for _ in range(5)]
+    await begun.wait()
+    assert await shared.find([slow, URL], "rsa", "RS256")
+    gate.set()
+    assert {type(found) for found in await asyncio.gather(*waiting, return_exceptions=True)} == {Refused}
+    assert provider.asked == [URL, slow]
+
+
 async def test_of_several_addresses_each_may_have_the_key_of_a_token_that_names_none() -> None:
     provider, clock, second = Provider("rsa"), Clock(), "https://two.example/keys"
     provider.documents[second] = {"keys": [jwk("other")]}

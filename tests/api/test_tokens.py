@@ -1,13 +1,17 @@
 """From a token to an `Access`: what claims say, what the ledger knows, and what is remembered of it."""
 
+import asyncio
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
 from api.claims import who
 from api.management.groups import Group, routes
+from api.management.registrar import Registrar
 from api.management.rights import TABLE, Rights
+from api.management.rules import TeamRules, UserRules
 from api.signing_keys import SigningKeys
 from api.tokens import _OF_A_ROLE, Tokens
 from ledger import tenants
@@ -115,7 +119,14 @@ def test_who_is_not_admitted(
 class Desk:
     """Tokens over a real ledger. `told` is what every process was told of."""
 
-    def __init__(self, pool: Pool, fields: ClaimFields, **settings: Any) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        fields: ClaimFields,
+        users: UserRules | None = None,
+        teams: TeamRules | None = None,
+        **settings: Any,
+    ) -> None:
         self.pool = pool
         self.provider = Provider()
         self.told: list[frozenset[str]] = []
@@ -125,7 +136,7 @@ class Desk:
         self.tokens = Tokens(
             Jwt(issuers=(issuer,), **settings),
             SigningKeys(self.provider.fetch, 600, 3600),
-            Directory(pool, self.told.append),
+            Directory(pool, self.told.append, Registrar(users or UserRules(), teams or TeamRules())),
             self._find,
             lambda: self.now,
         )
@@ -179,6 +190,13 @@ async def test_an_unknown_user_is_added_when_the_configuration_wants_it(pool: Po
     assert (row["user_email"], row["user_role"]) == ("n@x.org", "internal_user")
     assert [entry["action"] for entry in await audited(pool, entity="user", id="new")] == ["created"]
     assert desk.told == [frozenset({"user:new"})]
+
+
+async def test_an_address_that_nobody_has_checked_takes_its_owners_from_nobody(pool: Pool) -> None:
+    await rows(pool, tenants.USERS, {"user_id": "c", "user_email": "cleo@x.org"})
+    desk = Desk(pool, ClaimFields(user_id="sub", user_email="mail"), user_upsert=True)
+    assert (await desk.access(sub="mallory", mail="cleo@x.org", email_verified=False)).caller.user == "mallory"
+    assert (await desk.access(sub="cleo-at-idp", mail="cleo@x.org")).caller.user == "c"
 
 
 async def test_an_admins_token_needs_no_row(pool: Pool) -> None:
@@ -266,6 +284,7 @@ async def test_roles_and_memberships_follow_the_claims_when_that_is_wanted(pool:
     await rows(pool, tenants.USERS, {"user_id": "ada", "user_role": "internal_user"})
     await rows(pool, tenants.TEAMS, {"team_id": "old"}, {"team_id": "new"})
     await rows(pool, tenants.TEAM_MEMBERS, {"team_id": "old", "user_id": "ada"})
+    await rows(pool, tenants.KEYS, {"key_id": "k", "key_name": "sk-...", "user_id": "ada", "team_id": "old"})
     fields = ClaimFields(user_id="sub", team_ids="groups", roles="roles")
     desk = Desk(pool, fields, role_sync=True, role_map=(("view-*", "proxy_admin_viewer"),))
     access = await desk.access(groups=["new"], roles=["view-all"])
@@ -273,7 +292,8 @@ async def test_roles_and_memberships_follow_the_claims_when_that_is_wanted(pool:
     assert frozenset({"user:ada"}) in desk.told
     assert frozenset({"user:ada", "team:old", "team:new"}) in desk.told
     log = [(entry["action"], entry["entity_id"]) for entry in await audited(pool, actor="jwt")]
-    assert sorted(log) == [("updated", "ada"), ("updated", "new"), ("updated", "old")]
+    assert sorted(log) == [("deleted", "k"), ("member_added", "new"), ("member_deleted", "old"), ("updated", "ada")]
+    assert await tenants.find(pool, tenants.KEYS, "k") is None
     before = list(desk.told)
     desk.now += 61
     await desk.access(groups=["new"], roles=["view-all"])
@@ -285,6 +305,36 @@ async def test_who_comes_with_a_team_joins_it_when_that_is_wanted(pool: Pool) ->
     await rows(pool, tenants.TEAMS, {"team_id": "t"})
     await Desk(pool, ClaimFields(user_id="sub", team_id="team"), user_joins_team=True).access(team="t")
     assert await tenants.find(pool, tenants.TEAM_MEMBERS, "t", "ada") is not None
+
+
+async def test_several_first_tokens_of_somebody_at_once_are_all_taken(pool: Pool) -> None:
+    await rows(pool, tenants.TEAMS, {"team_id": "t"})
+    fields = ClaimFields(user_id="sub", team_id="team")
+    desks = [Desk(pool, fields, user_joins_team=True, user_upsert=True) for _ in range(4)]
+    found = await asyncio.gather(*(desk.access(sub="ada", team="t") for desk in desks))
+    assert [(access.caller.user, access.caller.team) for access in found] == [("ada", "t")] * 4
+
+
+async def test_whom_a_token_brings_has_what_everybody_gets_who_is_new(pool: Pool) -> None:
+    desk = Desk(
+        pool,
+        ClaimFields(user_id="sub", team_id="team"),
+        UserRules({"rpm_limit": 7, "user_role": "proxy_admin"}),
+        TeamRules({"max_budget": 5, "team_member_budget": 2, "default_team_member_models": ["m"]}),
+        user_upsert=True,
+        team_upsert=True,
+        user_joins_team=True,
+    )
+    access = await desk.access(sub="ann", team="t")
+    assert access.role is Role.USER_VIEWER
+    assert {(budget.account.kind, budget.most) for budget in access.terms.budgets} == {("team", 5), ("member", 2)}
+    assert {(rate.account.kind, rate.most) for rate in access.terms.rates} == {("user", 7)}
+    assert access.scopes == (Scope("member", ("m",)),)
+    assert [entry["actor"] for entry in await audited(pool, entity="team", id="t")] == ["jwt", "jwt"]
+    assert await desk.refused(sub="ann", team="t" * 151) is Kind.FORBIDDEN
+    internal = UserRules(internal_budget=Decimal(3))
+    access = await Desk(pool, USER, internal, user_upsert=True).access(sub="bob")
+    assert [(budget.account.kind, budget.most) for budget in access.terms.budgets] == [("user", 3)]
 
 
 async def test_scopes_may_say_which_models(pool: Pool) -> None:

@@ -22,6 +22,7 @@ from penstock.configuration.problems import Wrong
         ("postgresql://h/d?connect_timeout=5", "postgresql://h/d", ("connect_timeout",)),
         ("postgresql://h/d?sslmode=require&sslaccept=strict", "postgresql://h/d?sslmode=require", ("sslaccept",)),
         ("postgresql:///d?host=/run/pg&application_name=a%20b", None, ()),
+        ("postgresql://u:p@[::1]:5432,h:65535,i/d", "postgresql://u:p@[::1]:5432,h:65535,i/d", ()),
         ("postgresql://u:p%40%2F%3F@h/d", "postgresql://u:p%40%2F%3F@h/d", ()),
     ],
 )
@@ -33,7 +34,11 @@ def test_prismas_form(url, expected, left_out):
 
 
 @pytest.mark.parametrize(
-    "url", ["mysql://h/d", "h:5432", "postgresql://[h/d", "postgresql://u:a#b@h/d", "postgresql://h/d?schema=a%3Bb"]
+    "url",
+    [
+        *("mysql://h/d", "h:5432", "postgresql://[h/d", "postgresql://u:a#b@h/d", "postgresql://h/d?schema=a%3Bb"),
+        *("postgresql://u:a@b:c@h/d", "postgresql://u:p@h:65536/d", "postgresql://u:p@h:1,i:x/d"),
+    ],
 )
 def test_what_cannot_be_used(url):
     with pytest.raises(Wrong) as caught:

@@ -21,6 +21,8 @@ import httpx
 import pytest
 from authlib.integrations.httpx_client import AsyncOAuth2Client
 
+from api.management.registrar import Registrar
+from api.management.rules import TeamRules, UserRules
 from api.signing_keys import SigningKeys
 from api.tokens import Tokens
 from ledger.access import find_user
@@ -213,7 +215,8 @@ async def tokens_of(issuer: str, pool: Pool, clocks: Clocks) -> AsyncIterator[To
     async with client() as http:
         fetch = fetcher(settings, http)
         keys = SigningKeys(fetch, settings.key_ttl, settings.key_stale_ttl, clocks.monotonic)
-        yield Tokens(settings, keys, Directory(pool, lambda _: None), find, clocks.wall)
+        registrar = Registrar(UserRules(), TeamRules())
+        yield Tokens(settings, keys, Directory(pool, lambda _: None, registrar), find, clocks.wall)
 
 
 async def test_the_provider_may_change_its_key_and_be_away(provider: Provider, pool: Pool) -> None:

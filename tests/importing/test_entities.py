@@ -214,5 +214,5 @@ async def test_what_a_member_has_spent_on_a_model_in_the_present_window(theirs: 
         assert await sums(pool, ann.on("n"), "1d") == (0, 0), "that window has ended"
     count = await pool.fetchval("SELECT count(*) FROM balances WHERE kind LIKE '%model'")
     assert count == 2
-    terms = (await find_user(pool, "ann", "red", None, Rules())).model_terms
+    (terms,) = (await find_user(pool, "ann", "red", None, Rules())).model_terms
     assert {model: [b.most for b in found.budgets] for model, found in terms.items()} == {"m:1": [2], "n": [5]}

@@ -69,9 +69,9 @@ async def test_a_key_works_with_all_that_it_had(theirs: Theirs, pool: Pool) -> N
         ("tokens", 10**10),
         ("max_parallel_requests", 3),
     }
-    model = found.model_terms["gpt-4o"]
-    assert [(b.most, b.period) for b in model.budgets] == [(Decimal("2.5"), "1d")]
-    assert [r.most for r in model.rates] == [7]
+    spend, calls = (by_model["gpt-4o"] for by_model in found.model_terms)
+    assert [(b.most, b.period) for b in spend.budgets] == [(Decimal("2.5"), "1d")]
+    assert [r.most for r in calls.rates] == [7]
     row = await stored(pool, KEY)
     assert (row["key_name"], row["extra"]) == ("sk-...0001", {"permissions": {"p": True}})
     account = Account("key", row["key_id"])

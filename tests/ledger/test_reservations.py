@@ -11,7 +11,9 @@ from msgspec import structs
 from ledger.leases import NANO
 from ledger.pool import Pool
 from ledger.spend import record
-from schemas.usage import Status, UsageEvent
+from schemas.attempt import End, usage_event
+from schemas.envelope import Endpoint, Request, Started
+from schemas.usage import Caller, Status, Usage, UsageEvent
 from tests.chaos.ground import until
 from tests.ledger.test_leases import ask, call, held, spent, uncommitted
 
@@ -85,3 +87,19 @@ async def test_what_gave_nothing_back_does_not_count(pool: Pool) -> None:
     assert await held(pool) == 2 * NANOS
     await record(pool, [lost])  # its own event comes after all, and takes the guess's place
     assert (await held(pool), await spent(pool)) == (2 * NANOS, Decimal("0.03"))
+
+
+async def test_what_a_worker_was_billed_before_it_gave_the_call_back_counts(pool: Pool) -> None:
+    """In a budget of a pattern too, which only the lease leads to."""
+    grant = await ask(pool, "api", kind="key_model", scope="gpt-*", need=3 * NANOS, want=3 * NANOS)
+    assert grant.lease is not None
+    request = Request(
+        id="r", endpoint=Endpoint.CHAT, group="gpt-4", model="gpt-4", received=0, deadline=9e9, reply_to="here",
+        caller=Caller(key_hash="k"), leases=(grant.lease,), reserved=NANOS, reservation=1,
+    )  # fmt: skip
+    for attempt, again, left in (("a", True, 3), ("b", True, 3), ("c", False, 2)):
+        begun = Started(attempt=attempt, worker="w", deployment="d", provider="p", model="m", at=1)
+        end = End(2, Status.FAILURE, Usage(), Decimal("0.01"), again=again)
+        await record(pool, [usage_event(request, begun, end)])
+        assert await held(pool) == left * NANOS
+    assert await spent(pool) == Decimal("0.03")

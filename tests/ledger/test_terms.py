@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from ledger.terms import Entities, Row, Rules, all_terms, model_terms, throttled_terms
+from policy.allowed import governing
 from schemas.access import Account, Unit
 
 NOTHING = Entities(*({} for _ in Entities._fields))
@@ -23,13 +24,15 @@ def of(metadata: Any = None, budgets: Any = None, windows: Any = None) -> Entiti
 @pytest.mark.parametrize("name", ["model_rpm_limit", "model_tpm_limit"])
 @pytest.mark.parametrize("value", NUMBERS, ids=repr)
 def test_what_is_no_whole_number_is_no_limit(name: str, value: Any) -> None:
-    assert model_terms(of({name: {"m": value, "n": 3}}))["n"].rates[0].most == 3
-    assert model_terms(of({name: {"m": value}}))["m"].empty
+    key, team = model_terms(of({name: {"m": value, "n": 3}}))
+    assert [found["n"].rates[0].most for found in (key, team)] == [3, 3]
+    assert key["m"].empty
 
 
 @pytest.mark.parametrize("value", [0, 7, Decimal("7.0"), Decimal(10) ** 15])
 def test_what_is_one_is(value: Any) -> None:
-    (rate, _) = model_terms(of({"model_rpm_limit": {"m": value}}))["m"].rates
+    key, _ = model_terms(of({"model_rpm_limit": {"m": value}}))
+    (rate,) = key["m"].rates
     assert (rate.unit, rate.most, type(rate.most)) == (Unit.REQUESTS, value, int)
 
 
@@ -92,20 +95,70 @@ def test_any_shape_is_borne(value: Any) -> None:
         of(None, {"m": value}),
         of(None, None, value),
     ):
-        assert all(terms.empty for terms in model_terms(entities).values())
+        assert all(terms.empty for by_model in model_terms(entities) for terms in by_model.values())
         assert all_terms(entities, Rules()).empty
 
 
-@pytest.mark.parametrize("value", ["x", True, None, [], {}, "NaN", "Infinity"], ids=repr)
+@pytest.mark.parametrize("value", ["x", True, None, [], {}, "NaN", "Infinity", "1e999999"], ids=repr)
 def test_what_is_no_amount_is_no_budget(value: Any) -> None:
-    assert model_terms(of(None, {"m": {"budget_limit": value}}))["m"].empty
+    key, _ = model_terms(of(None, {"m": {"budget_limit": value}}))
+    assert key["m"].empty
     assert all_terms(of(None, None, [{"budget_duration": "1d", "max_budget": value}]), Rules()).empty
 
 
 @pytest.mark.parametrize("value", ["0.5", 0, Decimal(2)], ids=repr)
 def test_an_amount_may_be_text(value: Any) -> None:
-    (budget, _) = model_terms(of(None, {"m": {"budget_limit": value, "time_period": "1d"}}))["m"].budgets
+    key, _ = model_terms(of(None, {"m": {"budget_limit": value, "time_period": "1d"}}))
+    (budget,) = key["m"].budgets
     assert (budget.most, budget.period) == (Decimal(value), "1d")
+
+
+@pytest.mark.parametrize(
+    ("value", "most"), [("1e-999999", 0), ("1." + 20_000 * "0" + "1", 1), ("-1e999999", -(10**15))]
+)
+def test_postgres_can_count_with_every_amount(value: str, most: int) -> None:
+    """It knows 16,383 digits behind the point, and one statement is about many budgets."""
+    key, _ = model_terms(of(None, {"m": {"budget_limit": value}}))
+    (budget,) = key["m"].budgets
+    assert budget.most == most
+    assert len(format(budget.most, "f")) < 20
+
+
+def test_each_payer_and_each_of_its_lists_has_entries_of_its_own() -> None:
+    key = {
+        "key_id": "k",
+        "model_max_budget": {"gpt-*": {"budget_limit": 1}},
+        "metadata": {"model_rpm_limit": {"gpt-4": 5}},
+    }
+    team = {"team_id": "t", "model_max_budget": {"gpt-4": {"budget_limit": 9}, "*": {"budget_limit": 7}}}
+    found = model_terms(NOTHING._replace(key=key, team=team))
+    counts = [by_model[entry] for by_model in found if (entry := governing(by_model, ("gpt-4",))) is not None]
+    assert [b.account for terms in counts for b in terms.budgets] == [
+        Account("key_model", "k", "gpt-*"),
+        Account("team_model", "t", "gpt-4"),
+    ]
+    assert [r.account for terms in counts for r in terms.rates] == [Account("key_model", "k", "gpt-4")]
+
+
+@pytest.mark.parametrize(("own", "window", "most"), [(1, 2, 1), (2, 1, 1), (None, 2, 2)])
+def test_a_window_as_long_as_the_budget_is_the_same_balance(own: int | None, window: int, most: int) -> None:
+    row = {"max_budget": own, "soft_budget": Decimal("0.5"), "budget_duration": "1d"}
+    windows = [{"budget_duration": "1d", "max_budget": window}, {"budget_duration": "7d", "max_budget": 3}]
+    entities = keyed({}, **row, budget_limits=windows)._replace(
+        team={"team_id": "t", **row, "extra": {"budget_limits": windows}}
+    )
+    found = all_terms(entities, Rules()).budgets
+    assert [(b.account.kind, b.period, b.most, b.soft) for b in found] == [
+        (kind, period, limit, soft)
+        for kind in ("key", "team")
+        for period, limit, soft in (("1d", most, Decimal("0.5")), ("7d", 3, None))
+    ]
+
+
+def test_a_raise_does_not_raise_the_window_beside_it() -> None:
+    windows = [{"budget_duration": "1d", "max_budget": 2}]
+    (budget,) = all_terms(keyed(RAISED, budget_duration="1d", budget_limits=windows), Rules()).budgets
+    assert (budget.most, budget.at(EXPIRY).most) == (2, 1)
 
 
 PAYERS = [Account("key", "k"), *(Account("member", "t", user) for user in ("u", "2:u", ":ö", "9"))]
@@ -135,12 +188,12 @@ DEFAULT: Row = {"model_max_budget": {"m": {"budget_limit": 2}, "n": {"budget_lim
 )
 def test_a_member_has_budgets_of_models_of_his_own_or_those_of_all(own: Row, default: Row, expected: object) -> None:
     found = model_terms(NOTHING._replace(member=MEMBER, member_budget=own, member_default=default))
-    assert {model: terms.budgets[0].most for model, terms in found.items()} == expected
+    assert {model: terms.budgets[0].most for one in found for model, terms in one.items()} == expected
     assert not model_terms(NOTHING._replace(member_budget=own, member_default=default)), "who is no member has none"
 
 
 @pytest.mark.parametrize(("own", "expected"), [(OWN, {"m": 1}), ({"model_max_budget": {}}, {"m": 2, "n": 3})])
 def test_a_key_without_budgets_of_models_has_those_of_the_budget_that_it_names(own: Row, expected: object) -> None:
-    found = model_terms(NOTHING._replace(key={**keyed({}).key, **own}, key_budget=DEFAULT))
+    (found,) = model_terms(NOTHING._replace(key={**keyed({}).key, **own}, key_budget=DEFAULT))
     assert {model: terms.budgets[0].most for model, terms in found.items()} == expected
     assert {terms.budgets[0].account.kind for terms in found.values()} == {"key_model"}

@@ -267,7 +267,7 @@ def routers() -> Iterator[APIRouter]:
 
 def application() -> list[str]:
     """The paths of all routes."""
-    desk: Any = SimpleNamespace(settings=SimpleNamespace(cors_origins=()))
+    desk: Any = SimpleNamespace(settings=SimpleNamespace(cors_origins=(), max_request_bytes=1))
     found = [*app.build(desk, [], "0")._app.routes, *(route for router in routers() for route in router.routes)]
     return sorted({route.path for route in found})
 

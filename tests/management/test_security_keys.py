@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from api.management.keys import KeyBounds, KeyRules
 from broker.seal import Seal
@@ -16,6 +17,7 @@ from schemas.access import Access, Account, Role
 from schemas.usage import Caller
 from tests.support.audit import audited
 from tests.support.keys import KeyBureau, add, add_team, key_bureau, someone
+from tests.support.office import ADMIN
 
 BOUNDS = KeyBounds.model_validate({"max_budget": 100, "duration": "30d", "rpm_limit": 50})
 OWNER = someone("u")
@@ -237,6 +239,40 @@ async def test_a_key_gives_no_more_than_it_has(office: KeyBureau) -> None:
     assert [made[name] for name in names] == [9, None, 4, 5, 5, ["n/1"]]
 
 
+async def test_what_binds_a_key_by_its_budget_and_for_its_customers_binds_those_that_it_makes(
+    office: KeyBureau,
+) -> None:
+    limits = {"m": {"budget_limit": "1"}}
+    await add(office.pool, tenants.BUDGETS, budget_id="b", model_max_budget=limits)
+    own = await office.generate(user_id="u", budget_id="b", metadata={"end_user_budget_id": "customers"})
+    office.access = someone("u", key=own["token"])
+    row = await office.row((await office.post("/key/generate"))["token"])
+    assert (row["model_max_budget"], row["metadata"]) == (limits, {"end_user_budget_id": "customers"})
+    for said in ({"end_user_budget_id": "other"}, {"metadata": {"end_user_budget_id": "other"}}):
+        await office.post("/key/generate", 403, **said)
+
+
+RAISE = {"temp_budget_increase": 1000, "temp_budget_expiry": "2099-01-01T00:00:00Z"}
+
+
+async def test_a_raise_for_a_while_is_no_way_around_a_bound(pool: Pool) -> None:
+    leader = someone("a", teams=frozenset({"t"}), admin_of_teams=frozenset({"t"}))
+    await add_team(pool, "t", admins=("a",))
+    for rules, status in ((KeyRules(bounds=BOUNDS), 403), (KeyRules(), 200)):
+        async with key_bureau(pool, rules) as office:
+            own = await office.generate(user_id="a", max_budget=10)
+            office.access = structs.replace(leader, caller=Caller(key_hash=own["token"], user="a"))
+            for raised in (RAISE, {"metadata": RAISE}):
+                await office.post("/key/generate", 403, max_budget=1, **raised)
+                await office.post("/key/generate", 403, team_id="t", max_budget=1, **raised)
+                made = await office.post("/key/generate", team_id="t", max_budget=1)
+                await office.post("/key/update", status, key=made["token"], **raised)
+                office.access, asking = ADMIN, office.access
+                await office.post("/key/update", key=made["token"], **raised)
+                office.access = asking
+                await office.post("/key/update", key=made["token"], key_alias=f"{status} {made['token']}", **raised)
+
+
 async def test_a_default_above_the_asking_keys_terms_is_cut_to_them(pool: Pool) -> None:
     rules = KeyRules(bounds=KeyBounds.model_validate({"max_budget": 100, "budget_duration": "1d", "rpm_limit": 50}))
     async with key_bureau(pool, rules) as office:
@@ -263,7 +299,8 @@ POISON: list[dict[str, Any]] = [
         for name in ("model_rpm_limit", "model_tpm_limit")
         for value in ({"m": -1}, {"m": "x"}, ["m"], {"m": 1e30}, {"m": True}, {"m": 1.5}, "m", 1)
     ),
-    *({"tags": value} for value in ("paid", {"a": 1}, [1], [None], [""])),
+    *({name: value} for name in ("tags", "enforced_params") for value in ("paid", {"a": 1}, [1], [None], [""])),
+    *({"tag_rpm_limit": value} for value in ({"paid": "x"}, ["paid"], 1, {f"{n}*": 1 for n in range(1001)})),
 ]
 
 

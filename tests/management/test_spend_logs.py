@@ -75,6 +75,17 @@ async def test_a_row_says_from_where_and_to_where_and_what_it_was_given(pool: Po
     assert (second["requester_ip_address"], second["api_base"]) == (None, "")
 
 
+async def test_a_row_that_is_nested_too_deeply_to_be_written_spoils_no_list(pool: Pool) -> None:
+    deep = [f'{{"a": {"[" * levels}{"]" * levels}}}' for levels in (10, 900, 950, 970, 985)]
+    events = [call(f"x{n}", "1", Caller(), metadata={"spend_logs_metadata": text}) for n, text in enumerate(deep)]
+    await record(pool, events)
+    async with counter(pool) as office:
+        for rows in (await office.get("/spend/logs"), (await office.get("/spend/logs/v2", **SPAN))["data"]):
+            found = {row["attempt"]: row["metadata"]["spend_logs_metadata"] for row in rows}
+            assert [found[f"x{n}"] for n in range(1, 5)] == deep[1:]
+            assert isinstance(found["x0"], dict)
+
+
 async def test_an_answer_that_was_cut_says_so(office: Bureau) -> None:
     whole = await office.http.get("/spend/logs")
     cut = await office.http.get("/spend/logs", params={"limit": 2})

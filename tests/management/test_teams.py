@@ -84,6 +84,17 @@ async def test_new_teams_have_the_configurations_defaults(pool: Pool) -> None:
         assert (made["max_budget"], made["budget_duration"]) == (1, "7d")
 
 
+async def test_defaults_are_as_if_they_had_been_said(pool: Pool) -> None:
+    rules = TeamRules(
+        {"team_member_budget": 2, "model_rpm_limit": {"m": 5}, "rpm_limit": "7", "metadata": {"a": 1}}, adds_admin=False
+    )
+    async with tenancy(pool, for_teams=rules) as office:
+        made = await office.post("/team/new", team_id="a", members=["u"], rpm_limit=None)
+        assert (made["rpm_limit"], made["metadata"]["a"], made["metadata"]["model_rpm_limit"]) == (7, 1, {"m": 5})
+        found = await office.get("/team/info", team_id="a")
+        assert [one["litellm_budget_table"]["max_budget"] for one in found["team_memberships"]] == [2]
+
+
 MEANINGLESS: list[tuple[str, Any]] = [
     ("max_budget", -1),
     ("max_budget", "NaN"),

@@ -101,7 +101,8 @@ async def test_members_have_budgets_of_single_models(office: Bureau) -> None:
 
     async def most(user_id: str) -> list[Decimal]:
         found = (await find_user(office.pool, user_id, "t", None, Rules())).model_terms
-        return sorted(budget.most for terms in found.values() for budget in terms.budgets if budget.most is not None)
+        terms = [terms for by_model in found for terms in by_model.values()]
+        return sorted(budget.most for one in terms for budget in one.budgets if budget.most is not None)
 
     assert (await most("all"), await most("u"), await most("nobody")) == ([Decimal("2.5")], [1], [])
     places = (await office.get("/team/info", team_id="t"))["team_memberships"]

@@ -218,7 +218,11 @@ def test_a_team_goes_by_its_alias_and_its_members_change(said: Said, run: Run) -
     assert {user["user_id"] for user in said("users", "list", "--team", "green")} == {"bob"}
     said("teams", "create", "--alias", "green")
     done = run("teams", "block", "green")
-    assert done.output.startswith("Error: Several teams have the alias 'green': ")
+    assert done.output.startswith("Error: Several teams have the id or the alias 'green': ")
+    said("teams", "create", "--alias", "blue")
+    said("teams", "create", "--id", "blue")
+    done = run("keys", "create", "--team", "blue")
+    assert done.output.splitlines()[-1].startswith("Error: Several teams have the id or the alias 'blue': ")
 
 
 def test_bounds_for_new_keys_are_in_the_configuration(run: Run, tmp_path: Path) -> None:

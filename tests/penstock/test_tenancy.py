@@ -254,6 +254,20 @@ async def test_a_management_call_goes_by_what_was_present_when_it_came(process: 
         await admit(Request(scope | {PRESENT: process.tenancy.present}))
 
 
+async def test_of_a_body_without_end_no_more_is_read_than_a_request_may_have(process: Process) -> None:
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        while sent < 40:
+            sent += 1
+            yield bytes(2**20)
+
+    answer = await process.http.post("/key/generate", content=endless(), headers={"authorization": "Bearer sk-nobody"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (413, None)
+    assert sent <= Settings().max_request_bytes // 2**20 + 2
+
+
 async def test_another_calendar_begins_another_window_and_gives_back_what_the_old_one_held(
     process: Process, pool: Pool
 ) -> None:

@@ -53,9 +53,16 @@ def may_set_routes(work: Work, body: KeyTerms, stored: Row | None) -> None:
 
 
 def may_set_fields(work: Work, body: KeyTerms, stored: Row | None, team: Standing | None) -> None:
-    """`permissions` are for proxy admins, access groups for members whose team grants it."""
+    """`permissions` are for proxy admins, access groups for members whose team grants it.
+
+    So is a raised budget of a new key, and of any where budgets are bounded: it would be above whatever bounds them.
+    """
     if work.access.is_admin:
         return
+    said, known = (body.metadata or {}) | body.in_metadata(), {} if stored is None else stored["metadata"]
+    raises = any(said.get(name) not in (None, known.get(name)) for name in _RAISE)
+    if raises and (stored is None or work.keys.rules.bounds.max_budget is not None):
+        raise forbidden("raise this budget for a while")
     if "permissions" in body.model_fields_set:
         raise forbidden("set permissions")
     before = {} if stored is None else stored["extra"]

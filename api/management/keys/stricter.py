@@ -24,6 +24,8 @@ _LIMITS = (
 )
 _GROWING = ("tags", "guardrails", "policies", "enforced_params")
 """Lists in the metadata that bind a key the more, the longer they are."""
+_CUSTOMERS = "end_user_budget_id"
+"""The budget of customers who have none of their own."""
 _ALL = frozenset({"*", "all-team-models", "all-proxy-models"})
 
 Within = Callable[[Sequence[str], str], bool]
@@ -35,7 +37,11 @@ def effective(row: Row, budget: Row | None) -> Row:
     if budget is None:
         return row
     terms = {name: budget[name] if row[name] is None else row[name] for name in _OF_BUDGET}
-    return {**row, **terms, "models": row["models"] or budget["allowed_models"]}
+    lists = {
+        "models": row["models"] or budget["allowed_models"],
+        "model_max_budget": row["model_max_budget"] or budget["model_max_budget"],
+    }
+    return {**row, **terms, **lists}
 
 
 def kept(metadata: Json, stored: Mapping[str, Any]) -> Json:
@@ -81,6 +87,8 @@ def hand_on(values: dict[str, Any], said: frozenset[str], own: Row, within: With
     _bound(values, said, "models", own, _more_models(own["models"], values.get("models") or (), within))
     for name in (*_LIMITS, *_GROWING):
         _bound(metadata, said, name, own["metadata"], _unbound(own["metadata"].get(name), metadata.get(name)))
+    if _CUSTOMERS in own["metadata"]:  # only a proxy admin says another
+        metadata[_CUSTOMERS] = own["metadata"][_CUSTOMERS]
     values["metadata"] = metadata
 
 

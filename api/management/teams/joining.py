@@ -1,9 +1,10 @@
-"""Who joins a team: given a place and a budget in it."""
+"""Who joins a team, given a place and a budget in it, and who leaves it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from api.management.attachments import remove_keys
 from api.management.office import Change, forbidden
 from api.management.people import resolved
 from api.management.rules import UserRules
@@ -49,6 +50,15 @@ async def place(change: Change, team: Row, user_id: str, role: str, terms: Mappi
     change.touches("user", user_id)
     await change.record("member_added", "team", team["team_id"], None, row)
     return row
+
+
+async def leave(change: Change, member: Row) -> None:
+    """A member (a row of `team_members`) is none any more; his keys of the team go too."""
+    team_id, user_id = member["team_id"], member["user_id"]
+    await tenants.remove(change.connection, tenants.TEAM_MEMBERS, team_id, user_id)
+    await remove_keys(change, {"team_id": team_id, "user_id": user_id})
+    change.touches("user", user_id)
+    await change.record("member_deleted", "team", team_id, member, None)
 
 
 def check_self(access: Access, user_id: str, role: str | None, limits: bool, *, admin: bool = False) -> None:

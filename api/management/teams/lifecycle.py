@@ -32,24 +32,38 @@ _EMPTY: Row = {"metadata": {}, "extra": {}}
 @ROUTER.post("/team/new")
 async def new(body: NewTeam, desk: Desk, caller: Caller, rules: ForTeams, for_users: ForUsers) -> Response:
     """A new team. Who makes it is its admin."""
-    values = _completed(body.columns(_EMPTY), body, rules)
-    if not governs(caller, values.get("organization_id")):
+    body = completed(body, rules)
+    if not governs(caller, body.organization_id or None):
         raise forbidden("make a team outside the organizations that it is the admin of")
-    check_budgets(values)
-    values["metadata"] = closed(values["metadata"], {}, rules.seal)
-    values["created_by"] = values["updated_by"] = caller.caller.user
     async with desk.change(caller) as change:
-        if values.get("organization_id") is not None:
-            await check_organization(change.connection, values["organization_id"], values)
-        team = await tenants.insert(change.connection, tenants.TEAMS, values)
-        if terms := body.member_terms():
-            team = await set_default(change, team, terms)
-        await change.record("created", "team", team["team_id"], None, recorded(team))
+        team = await made(change, body, rules)
         await join(change, team, body.people(), {}, for_users)
         if caller.caller.user and (rules.adds_admin or not caller.is_admin):
             await place(change, team, caller.caller.user, "admin", {})
         found = await one(change.connection, desk, team)
     return answer(found)
+
+
+def completed(body: NewTeam, rules: TeamRules) -> NewTeam:
+    """With the configuration's defaults for what is not said, or null. A period that is null on purpose stays null."""
+    said = body.model_dump(exclude_unset=True)
+    kept = {name: value for name, value in said.items() if value is not None or name == "budget_duration"}
+    return NewTeam.model_validate({**said, **rules.defaults, **kept})
+
+
+async def made(change: Change, body: NewTeam, rules: TeamRules) -> Row:
+    """A new team, as it is said; still without members. Raises `Refused`."""
+    values = {**body.columns(_EMPTY), "team_id": body.team_id or str(uuid.uuid4())}
+    check_budgets(values)
+    values["metadata"] = closed(values["metadata"], {}, rules.seal)
+    values["created_by"] = values["updated_by"] = change.access.caller.user
+    if values.get("organization_id") is not None:
+        await check_organization(change.connection, values["organization_id"], values)
+    team = await tenants.insert(change.connection, tenants.TEAMS, values)
+    if terms := body.member_terms():
+        team = await set_default(change, team, terms)
+    await change.record("created", "team", team["team_id"], None, recorded(team))
+    return team
 
 
 @ROUTER.post("/team/update")
@@ -98,18 +112,6 @@ async def _set_blocked(team_id: str, blocked: bool, desk: Desk, caller: Access) 
         action = "blocked" if blocked else "unblocked"
         row = await changed(change, before, {"blocked": blocked}, action)
         return await one(change.connection, desk, row)
-
-
-def _completed(values: dict[str, Any], body: NewTeam, rules: TeamRules) -> dict[str, Any]:
-    """With an id, who made it, and the configuration's defaults. A period that is null on purpose stays null."""
-    team_id = body.team_id or str(uuid.uuid4())
-    for name, default in rules.defaults.items():
-        if name in tenants.TEAMS.columns:
-            if values.get(name) is None and not (name == "budget_duration" and name in values):
-                values[name] = default
-        elif values["extra"].get(name) is None:
-            values["extra"][name] = default
-    return {**values, "team_id": team_id}
 
 
 async def _check_place(change: Change, before: Row, values: dict[str, Any]) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from api.management import amounts
-from api.management.attachments import remove_keys
 from api.management.metadata import OWNED
 from api.management.office import Caller, Change, Desk, Office, answer, forbidden
 from api.management.people import meant
@@ -13,7 +12,7 @@ from api.management.profiles import shown_to
 from api.management.rules import ForUsers, UserRules
 from api.management.teams.bodies import RAISED, ManyMembers, Member, MemberUpdate, NewMembers, OneMember
 from api.management.teams.budgets import set_own
-from api.management.teams.joining import Joined, check_self, join
+from api.management.teams.joining import Joined, check_self, join, leave
 from api.management.teams.rights import absent_team, managed
 from api.management.teams.shown import memberships, one
 from ledger import tenants
@@ -106,13 +105,9 @@ async def delete(body: OneMember, desk: Desk, caller: Caller) -> Response:
     async with desk.change(caller) as change:
         team = await managed(change.connection, caller, body.team_id, lock=True, absent=Kind.INVALID_REQUEST)
         member = await _member(change, body)
-        user_id = member["user_id"]
         if member["budget_id"] not in (None, team["metadata"].get(OWNED)):
-            check_self(caller, user_id, None, limits=True)  # else who comes back would be rid of his budget
-        await tenants.remove(change.connection, tenants.TEAM_MEMBERS, body.team_id, user_id)
-        await remove_keys(change, {"team_id": body.team_id, "user_id": user_id})
-        change.touches("user", user_id)
-        await change.record("member_deleted", "team", body.team_id, member, None)
+            check_self(caller, member["user_id"], None, limits=True)  # else who comes back would be rid of his budget
+        await leave(change, member)
         found = await one(change.connection, desk, team)
     return answer(found)
 
