@@ -1,7 +1,7 @@
 """What was used day by day: sums of each day, and of its models, providers, endpoints, payers and keys.
 
 Sums come from the daily sums where those can tell. They do not know which key used what of a team, nor endpoints: that
-comes from the rows, so it is missing for days whose rows are gone.
+comes from the daily sums of calls, or from the rows, so it is missing for days whose rows are gone.
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Any, NamedTuple
+
+import msgspec
 
 from ledger.pool import Connection
 from ledger.reports import Question, sums
@@ -41,9 +43,18 @@ class Scope:
         return self.keys is None and self.sight.everything
 
     @property
+    def _whole(self) -> bool:
+        return self._by_days and self.entities is None and not self.excluded
+
+    @property
     def _everything(self) -> bool:
         """All that there is: then the daily sums know keys too."""
-        return self.dimension == "user" and self._by_days and self.entities is None and not self.excluded
+        return self.dimension == "user" and self._whole
+
+    @property
+    def _unnamed(self) -> bool:
+        """The daily sums of calls know which had a customer or tags, but not which: the rows do."""
+        return self.dimension in ("customer", "tag")
 
 
 class Used(NamedTuple):
@@ -62,19 +73,34 @@ class Used(NamedTuple):
 _NOTHING = Used(Decimal(0), 0, 0, 0, 0, 0, 0, 0)
 
 
-class Line(NamedTuple):
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A sum of a day (`part` ""), or of one `name` in a part of it: models, model_groups, providers, endpoints,
-    entities. With `key` it is what this key used of that."""
+    entities. With `key` it is what this key used of that. The other fields are those of `Used`.
+
+    Reports have a hundred thousand of them, so they are flat, and the garbage collector need not look at them.
+    """
 
     part: str
     day: date
     name: str | None
     key: str | None
-    used: Used
+    spend: Decimal
+    prompt: int
+    completion: int
+    cached: int
+    cache_write: int
+    requests: int
+    successes: int
+    failures: int
+
+    @property
+    def used(self) -> Used:
+        """The sum by itself."""
+        return Used._make(msgspec.structs.astuple(self)[-len(Used._fields) :])
 
 
 class Lines(NamedTuple):
-    """The lines of some days, the newest day first, and how many keys there are."""
+    """The lines of some days, in each part of a day the dearest first, and how many keys there are."""
 
     lines: list[Line]
     keys: int
@@ -96,10 +122,12 @@ async def lines(on: Connection, scope: Scope, since: date, until: date) -> Lines
     """Every sum of these days that a report shows. Raises what asyncpg raises."""
     if scope._everything:
         return await _of_everything(on, scope, since, until)
-    rows, keys = await _of_rows(on, scope, since, until)
-    if not scope._by_days:
-        return Lines(rows, keys)
-    return Lines([*await _totals(on, scope.dimension, scope, since, until), *rows], keys)
+    found, keys = await _of_calls(on, scope, since, until)
+    if scope._unnamed and scope._whole:
+        found += await _payers(on, scope, {line.key for line in found if line.key is not None}, since, until)
+    if scope._by_days:
+        found += await _totals(on, scope.dimension, scope, since, until)
+    return Lines(found, keys)
 
 
 async def _of_everything(on: Connection, scope: Scope, since: date, until: date) -> Lines:
@@ -107,13 +135,13 @@ async def _of_everything(on: Connection, scope: Scope, since: date, until: date)
     users = await _users(on, scope, totals, since, until) if scope.users else []
     statement = query("activity_days") + query("activity_sums")
     keyed = await on.fetch(statement, since, until, "key", *_named(scope), scope.key_limit, False)
-    lines, keys = _read(keyed)
     endpoints = [
-        Line("endpoints", s.day, s.endpoint, None, Used._make(s[-len(Used._fields) :]))
+        Line("endpoints", s.day, s.endpoint, None, *(getattr(s, name) for name in Used._fields))
         for s in await sums(on, Question(("day", "endpoint"), since, until, model_or_group=scope.model))
         if s.day is not None
     ]
-    return Lines([*(line for line in totals if line.part != "entities"), *users, *endpoints, *lines], keys)
+    whole = (line for line in totals if line.part != "entities")
+    return Lines([*whole, *users, *endpoints, *_read(keyed)], _keys(keyed))
 
 
 async def _users(on: Connection, scope: Scope, totals: Sequence[Line], since: date, until: date) -> list[Line]:
@@ -121,7 +149,7 @@ async def _users(on: Connection, scope: Scope, totals: Sequence[Line], since: da
     users = await _totals(on, "user", scope, since, until)
     used = {line.day: line.used for line in users if not line.part}
     rest = [
-        Line("entities", line.day, UNASSIGNED, None, left)
+        Line("entities", line.day, UNASSIGNED, None, *left)
         for line in totals
         if not line.part and (left := _less(line.used, used.get(line.day))).requests
     ]
@@ -134,22 +162,32 @@ def _less(whole: Used, part: Used | None) -> Used:
 
 
 async def _totals(on: Connection, dimension: str, scope: Scope, since: date, until: date) -> list[Line]:
-    return _read(await on.fetch(query("activity_totals"), since, until, dimension, *_named(scope)))[0]
+    return _read(await on.fetch(query("activity_totals"), since, until, dimension, *_named(scope)))
 
 
-async def _of_rows(on: Connection, scope: Scope, since: date, until: date) -> tuple[list[Line], int]:
-    statement = query("activity_rows") + query("activity_sums")
+async def _of_calls(on: Connection, scope: Scope, since: date, until: date) -> tuple[list[Line], int]:
+    by_rows = scope._unnamed and not scope._whole
+    statement = query("activity_rows" if by_rows else "activity_calls") + query("activity_sums")
     seen = (scope.key_limit, not scope._by_days, scope.keys, *scope.sight.parameters())
-    return _read(await on.fetch(statement, since, until, scope.dimension, *_named(scope), *seen))
+    rows = await on.fetch(statement, since, until, scope.dimension, *_named(scope), *seen)
+    return _read(rows), _keys(rows)
+
+
+async def _payers(on: Connection, scope: Scope, keys: Iterable[str], since: date, until: date) -> list[Line]:
+    given = (since, until, scope.dimension, scope.model, list(keys))
+    return _read(await on.fetch(query("activity_payers"), *given))
 
 
 def _named(scope: Scope) -> tuple[Any, ...]:
     return (scope.entities, scope.excluded, scope.model)
 
 
-def _read(rows: Sequence[Any]) -> tuple[list[Line], int]:
-    found = [
-        Line(row["part"], row["day"], row["name"], row["key"], Used(*(row[name] for name in Used._fields)))
-        for row in rows
-    ]
-    return found, rows[0]["keys"] if rows else 0
+def _read(rows: Sequence[Any]) -> list[Line]:
+    return [Line(*row[:_FIELDS]) for row in rows]
+
+
+def _keys(rows: Sequence[Any]) -> int:
+    return rows[0]["keys"] if rows else 0
+
+
+_FIELDS = len(Line.__struct_fields__)

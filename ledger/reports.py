@@ -1,4 +1,4 @@
-"""Sums over what was spent, by any fields: from the daily sums where they can tell, else from the rows.
+"""Sums over what was spent, by any fields: from the daily sums where they can tell, else those of calls, else the rows.
 
 Days are UTC's, both ends included. A statement of a report is planned for its own values, within memory for a million
 rows, in a transaction of its own (`reading`).
@@ -9,7 +9,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import date
 from decimal import Decimal
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from ledger.pool import Connection, Pool
 from ledger.sight import EVERYTHING, Sight
@@ -20,6 +22,8 @@ MOST = 100_000
 """No report has more lines."""
 _PAYERS = ("key", "user", "team", "organization", "customer", "tag")
 _OF_DAYS = frozenset({"day", "group", "model", "provider"})
+_OF_ROWS = ("customer", "tag", "deployment")
+_CHOICES_OF_ROWS = ("customer", "tag", "request", "http_status")
 _SETTINGS = """
 SET LOCAL plan_cache_mode = force_custom_plan; SET LOCAL work_mem = '64MB'; SET LOCAL jit = off;
 SET LOCAL transaction_read_only = on
@@ -51,7 +55,7 @@ class Question:
     limit: int | None = None
 
 
-class Sum(NamedTuple):
+class Sum(msgspec.Struct, frozen=True, gc=False):
     """One line. `spend` in US dollars leaves out attempts of unknown price; what was not asked `by` is None.
 
     `requests` are attempts; those that are neither successes nor failures were cancelled.
@@ -93,16 +97,23 @@ async def reading(pool: Pool) -> AsyncIterator[Connection]:
 
 
 async def sums(on: Connection, question: Question) -> list[Sum]:
-    """The lines, dearest first. From the rows, those without a team (or another payer asked `by`) have "" there.
+    """The lines, dearest first. One without a team (or another payer asked `by`) has "" there, or is missing: the daily
+    sums do not know it.
 
     Raises `Refused` when there are too many, and what asyncpg raises.
     """
     asked = replace(question, limit=MOST + 1) if question.limit is None else question
-    dimension = _dimension(asked)
-    found = await (_of_rows(on, asked) if dimension is None else _of_days(on, asked, dimension))
+    found = await _found(on, asked)
     if question.limit is None and len(found) > MOST:
         raise Refused(Kind.INVALID_REQUEST, f"The report has more than {MOST} lines. Ask for fewer days or one payer.")
     return found
+
+
+async def _found(on: Connection, q: Question) -> list[Sum]:
+    if (dimension := _dimension(q)) is not None:
+        return await _of_days(on, q, dimension)
+    by_rows = any(name in q.by for name in _OF_ROWS) or any(getattr(q, name) is not None for name in _CHOICES_OF_ROWS)
+    return await (_of_rows if by_rows else _of_calls)(on, q)
 
 
 def _dimension(question: Question) -> str | None:
@@ -116,18 +127,24 @@ def _dimension(question: Question) -> str | None:
 
 async def _of_days(on: Connection, q: Question, dimension: str) -> list[Sum]:
     values = None if dimension == "all" else getattr(q, dimension)
-    found = await on.fetch(
-        query("days_grouped"), q.by, q.since, q.until, dimension, values, q.group, q.limit, q.model_or_group
-    )
-    return [_line({dimension: row["value"]} if dimension != "all" else {}, row) for row in found]
+    return await _dearest(on, query("days_grouped"), q, dimension, values, q.group, q.model_or_group)
+
+
+async def _of_calls(on: Connection, q: Question) -> list[Sum]:
+    chosen = (q.key, q.user, q.team, q.organization, q.group, q.model_or_group, *q.sight.parameters())
+    return await _dearest(on, query("calls_grouped"), q, *chosen)
 
 
 async def _of_rows(on: Connection, q: Question) -> list[Sum]:
-    payers = [getattr(q, name) for name in ("key", "user", "team", "organization", "customer", "tag")]
-    chosen = (q.group, q.request, q.http_status, *q.sight.parameters(), q.limit, q.model_or_group)
-    return [Sum(*row) for row in await on.fetch(query("rows_grouped"), q.by, q.since, q.until, *payers, *chosen)]
+    statement = query("rows_grouped")
+    if "tag" in q.by:
+        statement = f"WITH paid AS ({statement}) {query('tags_grouped')}"
+    payers = [getattr(q, name) for name in _PAYERS]
+    chosen = (q.group, q.model_or_group, q.request, q.http_status, *q.sight.parameters())
+    return await _dearest(on, statement, q, *payers, *chosen)
 
 
-def _line(payer: dict[str, str], row: Any) -> Sum:
-    given = {**payer, **{name: value for name, value in row.items() if name != "value"}}
-    return Sum._make(given.get(name) for name in Sum._fields)
+async def _dearest(on: Connection, statement: str, q: Question, *chosen: Any) -> list[Sum]:
+    given = (q.by, q.since, q.until, *chosen, q.limit)
+    order = "ORDER BY spend DESC, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12"
+    return [Sum(*row) for row in await on.fetch(f"{statement} {order} LIMIT ${len(given)}", *given)]

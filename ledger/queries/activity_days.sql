@@ -1,4 +1,5 @@
--- The same as activity_rows.sql, for all keys together: the daily sums know which models they used, but no more.
+-- The same as activity_calls.sql, for all keys together: the daily sums know which models they used, but no more. They
+-- know it of days whose rows are gone, too.
 WITH named AS MATERIALIZED (
     SELECT
         day, NULL::text AS entity, value AS key_hash, NULL::text AS endpoint, model_group, model, provider,

@@ -1,26 +1,20 @@
--- The days of a range by everything that activity_sums.sql, which follows, makes sums of.
-WITH paid AS MATERIALIZED (
+-- The same as activity_calls.sql, from the rows: for some customers or tags.
+WITH paid AS NOT MATERIALIZED (
     SELECT
         (started AT TIME ZONE 'UTC')::date AS day,
-        CASE $3::text
-            WHEN 'team' THEN team WHEN 'user' THEN user_id WHEN 'organization' THEN organization
-            WHEN 'customer' THEN end_user ELSE ''
-        END AS entity,
+        CASE WHEN $3::text = 'customer' THEN end_user END AS entity,
         CASE WHEN $3 = 'tag' THEN tags END AS tags,
         key_hash, endpoint, model_group, model, provider,
-        coalesce(sum(cost), 0) AS spend, sum(prompt) AS prompt, sum(completion) AS completion,
-        sum(cached) AS cached, sum(cache_write) AS cache_write, count(*) AS requests,
+        coalesce(sum(cost), 0) AS spend, total(prompt) AS prompt, total(completion) AS completion,
+        total(cached) AS cached, total(cache_write) AS cache_write, count(*) AS requests,
         count(*) FILTER (WHERE status = 'success') AS successes,
         count(*) FILTER (WHERE status IN ('failure', 'lost')) AS failures
     FROM spend_logs
     WHERE started >= $1::date::timestamp AT TIME ZONE 'UTC' AND started < ($2::date + 1)::timestamp AT TIME ZONE 'UTC'
       AND CASE $3
-            WHEN 'team' THEN ($4::text[] IS NULL OR team = ANY($4)) AND NOT team = ANY($5::text[])
-            WHEN 'user' THEN ($4 IS NULL OR user_id = ANY($4)) AND NOT user_id = ANY($5)
-            WHEN 'organization' THEN ($4 IS NULL OR organization = ANY($4)) AND NOT organization = ANY($5)
-            WHEN 'customer' THEN ($4 IS NULL OR end_user = ANY($4)) AND NOT end_user = ANY($5)
-            WHEN 'tag' THEN ($4 IS NULL OR tags && $4)
-            ELSE true
+            WHEN 'customer' THEN end_user <> '' AND ($4::text[] IS NULL OR end_user = ANY($4))
+                AND NOT end_user = ANY($5::text[])
+            ELSE tags <> '{}' AND ($4 IS NULL OR tags && $4)
         END
       AND ($6::text IS NULL OR model = $6 OR model_group = $6)
       AND ($9::text[] IS NULL OR key_hash = ANY($9))
@@ -33,10 +27,10 @@ WITH paid AS MATERIALIZED (
 named AS MATERIALIZED (
     SELECT day, entity, key_hash, endpoint, model_group, model, provider,
         spend, prompt, completion, cached, cache_write, requests, successes, failures
-    FROM paid WHERE tags IS NULL AND (entity <> '' OR $3 IN ('all', 'user'))
+    FROM paid WHERE $3 = 'customer'
     UNION ALL
     SELECT day, tag, key_hash, endpoint, model_group, model, provider,
         spend, prompt, completion, cached, cache_write, requests, successes, failures
     FROM paid CROSS JOIN LATERAL unnest(tags) AS tag
-    WHERE ($4 IS NULL OR tag = ANY($4)) AND NOT tag = ANY($5)
+    WHERE $3 = 'tag' AND ($4 IS NULL OR tag = ANY($4)) AND NOT tag = ANY($5)
 ),

@@ -1,27 +1,53 @@
--- Sums of the days of a range: by day, and by model, model group, provider and payer. Of the names of a day that clients
--- can make any number of, the dearest thousand are shown.
-WITH sums AS (
+-- Sums of the days of a range: by day, and by model, model group, provider and payer. Of what clients can make any
+-- number of, the dearest thousand of a day are shown.
+WITH models AS MATERIALIZED (
     SELECT
-        grouping(model, model_group, provider, value) AS part, day,
-        coalesce(model, model_group, provider, value) AS name,
-        sum(spend) AS spend, sum(prompt)::bigint AS prompt, sum(completion)::bigint AS completion,
-        sum(cached)::bigint AS cached, sum(cache_write)::bigint AS cache_write, sum(requests)::bigint AS requests,
-        sum(successes)::bigint AS successes, sum(failures)::bigint AS failures
+        day, model_group, model, provider,
+        sum(spend) AS spend, total(prompt) AS prompt, total(completion) AS completion, total(cached) AS cached,
+        total(cache_write) AS cache_write, total(requests) AS requests, total(successes) AS successes,
+        total(failures) AS failures
     FROM daily_spend
     WHERE day >= $1::date AND day <= $2::date AND dimension = $3::text
       AND ($4::text[] IS NULL OR value = ANY($4)) AND NOT value = ANY($5::text[])
       AND ($6::text IS NULL OR model = $6 OR model_group = $6)
-    GROUP BY GROUPING SETS ((day), (day, model), (day, model_group), (day, provider), (day, value))
-    HAVING sum(requests) <> 0
+    GROUP BY 1, 2, 3, 4
+),
+parts AS (
+    SELECT
+        CASE grouping(model, model_group, provider)
+            WHEN 3 THEN 'models' WHEN 5 THEN 'model_groups' WHEN 6 THEN 'providers' ELSE ''
+        END AS part,
+        day, coalesce(model, model_group, provider) AS name,
+        sum(spend) AS spend, total(prompt) AS prompt, total(completion) AS completion,
+        total(cached) AS cached, total(cache_write) AS cache_write, total(requests) AS requests,
+        total(successes) AS successes, total(failures) AS failures
+    FROM models
+    GROUP BY GROUPING SETS ((day), (day, model), (day, model_group), (day, provider))
+    HAVING total(requests) <> 0
 ),
 ranked AS (
-    SELECT *, row_number() OVER (PARTITION BY day, part ORDER BY spend DESC, name) AS rank FROM sums
+    SELECT *, row_number() OVER (PARTITION BY day, part ORDER BY spend DESC, name) AS rank FROM parts
 )
 SELECT
-    CASE part WHEN 7 THEN 'models' WHEN 11 THEN 'model_groups' WHEN 13 THEN 'providers' WHEN 14 THEN 'entities' ELSE '' END
-        AS part,
-    day, name, NULL::text AS key, spend, prompt, completion, cached, cache_write, requests, successes, failures,
-    0 AS keys
+    part, day, name, NULL::text AS key, spend, prompt, completion, cached, cache_write, requests, successes, failures
 FROM ranked
 WHERE rank <= 1000
-ORDER BY day DESC, spend DESC, name
+UNION ALL
+SELECT
+    'entities', payers.day, name, NULL, spend, prompt, completion, cached, cache_write, requests, successes, failures
+FROM (SELECT DISTINCT day FROM models) AS days
+CROSS JOIN LATERAL (  -- day by day, since the key of daily_spend has the payers of a day in order
+    SELECT
+        day, value AS name, sum(spend) AS spend, total(prompt) AS prompt, total(completion) AS completion,
+        total(cached) AS cached, total(cache_write) AS cache_write, total(requests) AS requests,
+        total(successes) AS successes, total(failures) AS failures
+    FROM daily_spend
+    WHERE daily_spend.day = days.day AND dimension = $3
+      AND ($4 IS NULL OR value = ANY($4)) AND NOT value = ANY($5)
+      AND ($6 IS NULL OR model = $6 OR model_group = $6)
+    GROUP BY day, value
+    HAVING total(requests) <> 0
+    ORDER BY spend DESC, name
+    LIMIT 1000
+) AS payers
+ORDER BY day, part, spend DESC, name

@@ -12,9 +12,9 @@ SELECT
     CASE WHEN 'provider' = ANY($1) THEN provider END AS provider,
     CASE WHEN 'endpoint' = ANY($1) THEN endpoint END AS endpoint,
     NULL::text AS deployment,
-    sum(spend) AS spend, sum(prompt)::bigint AS prompt, sum(completion)::bigint AS completion,
-    sum(cached)::bigint AS cached, sum(cache_write)::bigint AS cache_write, sum(requests)::bigint AS requests,
-    sum(successes)::bigint AS successes, sum(failures)::bigint AS failures
+    sum(spend) AS spend, total(prompt) AS prompt, total(completion) AS completion,
+    total(cached) AS cached, total(cache_write) AS cache_write, total(requests) AS requests,
+    total(successes) AS successes, total(failures) AS failures
 FROM daily_calls
 WHERE day >= $2::date AND day <= $3::date
   AND ($4::text[] IS NULL OR key_hash = ANY($4))
