@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.chaos.ground import Caller, Ground, ground
+from tests.chaos.ground import Caller, Ground, ground, until
 from tests.support.postgres import Postgres
 from tests.support.rabbitmq import RabbitMQ
 
@@ -206,11 +206,17 @@ async def _asked_at_once(caller: Caller) -> AsyncIterator[tuple[int, str, bool]]
 
 async def _published(g: Ground, api: str, count: int) -> None:
     """Until the API process has just so many requests without their whole answer."""
-    async with g.house.client(base=g.house.processes[api].base) as http, asyncio.timeout(10):
-        while True:
-            if (await http.get("/health")).json()["waiting"] == count:
-                return
-            await asyncio.sleep(0.02)
+    seen: list[int] = []
+    async with g.house.client(base=g.house.processes[api].base) as http:
+
+        async def there() -> bool:
+            seen.append((await http.get("/health")).json()["waiting"])
+            return seen[-1] == count
+
+        try:
+            await until(there)
+        except TimeoutError:
+            raise AssertionError(f"{api} has {sorted(set(seen))} requests, and not {count}") from None
 
 
 async def _give_up(*tasks: "asyncio.Task[Any]") -> None:
