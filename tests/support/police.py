@@ -18,6 +18,7 @@ import pytest
 from tests.support.harness import harness_time
 
 LONGEST = 0.5  # seconds that one callback may hold the loop, waiting for a core not counted
+_SLOW = 0.02  # seconds of one collection
 SCHEDULER = Path("/proc/thread-self/schedstat")  # nanoseconds on a core, nanoseconds waiting for one, times
 MARK = "blocks_loop"
 
@@ -55,6 +56,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_unconfigure() -> None:
+    gc.unfreeze()
     events.Handle._run = _run_handle  # type: ignore[method-assign]
     runners._cancel_all_tasks = _cancel_all_tasks  # type: ignore[attr-defined]
 
@@ -62,6 +64,14 @@ def pytest_unconfigure() -> None:
 def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()  # what the imports made stays: later collections are quick
+
+
+def _collect() -> None:
+    """What nobody refers to ends now, with its warnings. What is left is put aside when looking at it takes long."""
+    start = time.monotonic()
+    gc.collect()
+    if time.monotonic() - start > _SLOW:
+        gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -76,7 +86,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     blocked, _blocked[:] = list(_blocked), []
     leaked, _leaked[:] = list(_leaked), []
     if inspect.iscoroutinefunction(getattr(item, "obj", None)):
-        gc.collect()
+        _collect()
     if leaked:
         pytest.fail("left running at the end of the test:\n" + "\n".join(leaked), pytrace=False)
     if blocked and item.get_closest_marker(MARK) is None:
