@@ -73,6 +73,8 @@ async def standing(
         environ = {} if servers is None else stack.enter_context(urls(*servers))
         start = separate if form == SEPARATE else serving
         house = await stack.enter_async_context(start(config, folder, **environ))
+        if form == RABBITMQ:  # what its worker says of itself comes over the broker
+            await house.knows(1, next(iter(house.processes)))
         client = await stack.enter_async_context(sdk(house.base))
         http = await stack.enter_async_context(house.client())
         yield Stand(house, upstream, client, http, environ.get("AMQP_URL", ""))
